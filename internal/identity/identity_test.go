@@ -1,0 +1,122 @@
+package identity
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+)
+
+func TestSecretNeverShows(t *testing.T) {
+	type holder struct{ Key Secret }
+	h := holder{Key: "hunter2"}
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("made", "key", h.Key, "holder", h)
+	encoded, err := json.Marshal(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := []string{log.String(), string(encoded), fmt.Errorf("bad key %w %v", ErrARN, h.Key).Error()}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%c"} {
+		shown = append(shown, fmt.Sprintf(verb, h), fmt.Sprintf(verb, h.Key), fmt.Sprintf(verb, &h))
+	}
+	for _, s := range shown {
+		if strings.Contains(s, "hunter2") || strings.Contains(s, fmt.Sprintf("%x", "hunter2")) {
+			t.Errorf("secret shows in %q", s)
+		}
+	}
+	if h.Key.Reveal() != "hunter2" || !h.Key.Equal("hunter2") || h.Key.Equal("hunter3") {
+		t.Error("Reveal or Equal is wrong")
+	}
+}
+
+func TestAccountInIDs(t *testing.T) {
+	if got, _ := AccountOfID("ASIARTX3GSDSXGHO2UL2"); got != "111122223333" {
+		t.Errorf("account of the published example: got %q, want 111122223333", got)
+	}
+	for _, account := range []string{"111122223333", "444455556666", "000000000000", "000000000001", "999999999999"} {
+		for kind, length := range map[IDKind]int{RoleID: 21, UserID: 21, PolicyID: 21, LongTermAccessKey: 20, TemporaryAccessKey: 20} {
+			id := NewID(rand.Reader, kind, account)
+			if got, ok := AccountOfID(id); !ok || got != account || len(id) != length {
+				t.Errorf("%s id %s: account %q of %d characters, want %s of %d", kind, id, got, len(id), account, length)
+			}
+		}
+	}
+	for _, id := range []string{"", "ASIA", "AKIAIOSFODNN7EXAMPL!"} {
+		if got, ok := AccountOfID(id); ok {
+			t.Errorf("AccountOfID(%q) = %q, want nothing", id, got)
+		}
+	}
+}
+
+func TestIDForms(t *testing.T) {
+	for range 100 {
+		if id := NewAssociationID(rand.Reader); !ValidAssociationID(id) {
+			t.Fatalf("association id %q", id)
+		}
+	}
+	for _, id := range []string{"", "a-", "a-8mvwvh57cu74mgcs", "a-8mvwvh57cu74mgcsT", "b-8mvwvh57cu74mgcst"} {
+		if ValidAssociationID(id) {
+			t.Errorf("ValidAssociationID(%q) = true", id)
+		}
+	}
+	uuid := NewUUID(rand.Reader)
+	if len(uuid) != 36 || uuid[14] != '4' || !strings.ContainsRune("89ab", rune(uuid[19])) || uuid == NewUUID(rand.Reader) {
+		t.Errorf("uuid %q", uuid)
+	}
+	if s := NewSecretAccessKey(rand.Reader); len(s.Reveal()) != 40 {
+		t.Errorf("secret of %d characters", len(s.Reveal()))
+	}
+}
+
+func TestNames(t *testing.T) {
+	long := strings.Repeat("a", 300)
+	tests := []struct {
+		name  string
+		valid func(string) bool
+		good  []string
+		bad   []string
+	}{
+		{"account", ValidAccountID, []string{"111122223333"}, []string{"", "11112222333", "1111222233334", "11112222333a"}},
+		{"cluster", ValidClusterName, []string{"a", "0", "Prod_1-x", long[:100]}, []string{"", "-a", "_a", "a b", "a.b", long[:101], "ä"}},
+		{"namespace", ValidNamespace, []string{"a", "kube-system", long[:63]}, []string{"", "A", "-a", "a-", "a.b", "a_b", long[:64]}},
+		{"service account", ValidServiceAccountName, []string{"a", "a.b-c", "default"}, []string{"", "A", ".a", "a.", "a..b", "a/b", long}},
+		{"path", ValidIAMPath, []string{"/", "/a/", "/a/b/"}, []string{"", "a", "/a", "a/", "//", "/ä/", "/a b/"}},
+		{"session", ValidSessionName, []string{"ab", "eks-a_b+=,.@-"}, []string{"a", "a b", "a/b", long[:65]}},
+		{"tag", ValidTagText, []string{"", "aé 1_.:/=+-@"}, []string{"a!", "a\x00", "\xff"}},
+	}
+	for _, tt := range tests {
+		for _, s := range tt.good {
+			if !tt.valid(s) {
+				t.Errorf("%s %q: refused", tt.name, s)
+			}
+		}
+		for _, s := range tt.bad {
+			if tt.valid(s) {
+				t.Errorf("%s %q: accepted", tt.name, s)
+			}
+		}
+	}
+}
+
+func TestRoleARN(t *testing.T) {
+	arn, name, err := ParseRoleARN("arn:aws:iam::111122223333:role/team/web")
+	if err != nil || name != "web" || arn.AccountID != "111122223333" {
+		t.Errorf("got %v %q %v", arn, name, err)
+	}
+	for _, s := range []string{
+		"", "web", "arn:aws:iam::111122223333:user/web", "arn:aws:sts::111122223333:assumed-role/web/s",
+		"arn:aws:iam::11112222333:role/web", "arn:aws:iam:us-west-2:111122223333:role/web", "arn:aws:iam::111122223333:role/",
+		"arn:aws:iam::111122223333:role/web\n", "arn:aws:iam::111122223333:role",
+	} {
+		if _, _, err := ParseRoleARN(s); err == nil {
+			t.Errorf("ParseRoleARN(%q) succeeded", s)
+		}
+	}
+	session := Session{RoleARN: "arn:aws:iam::111122223333:role/team/web", AccountID: "111122223333", RoleID: "AROAX", Name: "s-1"}
+	if got, want := session.ARN(), "arn:aws:sts::111122223333:assumed-role/web/s-1"; got != want {
+		t.Errorf("session ARN %s, want %s", got, want)
+	}
+}

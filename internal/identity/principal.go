@@ -1,0 +1,153 @@
+package identity
+
+import (
+	"strings"
+	"time"
+)
+
+// Tag is a key and a value, on a resource or in a session. Keys are unique without regard to case.
+type Tag struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
+
+// Role is an IAM role.
+type Role struct {
+	AccountID          string            `json:"accountId"`
+	Partition          string            `json:"partition"`
+	Path               string            `json:"path"`
+	Name               string            `json:"name"`
+	ID                 string            `json:"id"` // AROA…; a role made again under the same name has another
+	Description        string            `json:"description,omitempty"`
+	TrustPolicy        string            `json:"trustPolicy"`              // as the caller wrote it
+	InlinePolicies     map[string]string `json:"inlinePolicies,omitempty"` // by name, as the caller wrote them
+	MaxSessionDuration int32             `json:"maxSessionDuration"`       // seconds, 3600 to 43200
+	Tags               []Tag             `json:"tags,omitempty"`
+	CreatedAt          time.Time         `json:"createdAt"`
+}
+
+// ARN names the role, its path included: arn:aws:iam::111122223333:role/team/web.
+func (r *Role) ARN() string {
+	return ARN{r.Partition, "iam", "", r.AccountID, "role" + r.Path + r.Name}.String()
+}
+
+// User is an IAM user.
+type User struct {
+	AccountID      string            `json:"accountId"`
+	Partition      string            `json:"partition"`
+	Path           string            `json:"path"`
+	Name           string            `json:"name"`
+	ID             string            `json:"id"` // AIDA…
+	InlinePolicies map[string]string `json:"inlinePolicies,omitempty"`
+	Tags           []Tag             `json:"tags,omitempty"`
+	CreatedAt      time.Time         `json:"createdAt"`
+}
+
+// ARN names the user: arn:aws:iam::111122223333:user/admin.
+func (u *User) ARN() string {
+	return ARN{u.Partition, "iam", "", u.AccountID, "user" + u.Path + u.Name}.String()
+}
+
+// AccessKey is a user's long-term access key. The secret is stored sealed; only the credential package opens it.
+type AccessKey struct {
+	ID           string    `json:"id"` // AKIA…
+	AccountID    string    `json:"accountId"`
+	UserName     string    `json:"userName"`
+	SealedSecret []byte    `json:"sealedSecret"`
+	Inactive     bool      `json:"inactive,omitempty"`
+	CreatedAt    time.Time `json:"createdAt"`
+}
+
+// OIDCProvider is an IAM OpenID Connect identity provider: an issuer whose tokens an account accepts.
+type OIDCProvider struct {
+	AccountID   string    `json:"accountId"`
+	Partition   string    `json:"partition"`
+	URL         string    `json:"url"` // with its scheme, as given: equal to the iss claim
+	ClientIDs   []string  `json:"clientIds"`
+	Thumbprints []string  `json:"thumbprints,omitempty"`
+	Tags        []Tag     `json:"tags,omitempty"`
+	CreatedAt   time.Time `json:"createdAt"`
+}
+
+// HostPath is the issuer without its scheme, the form in which ARNs and condition keys name it.
+func (p *OIDCProvider) HostPath() string { return IssuerHostPath(p.URL) }
+
+// ARN names the provider: arn:aws:iam::111122223333:oidc-provider/oidc.example.com/id/1.
+func (p *OIDCProvider) ARN() string {
+	return ARN{p.Partition, "iam", "", p.AccountID, "oidc-provider/" + p.HostPath()}.String()
+}
+
+// IssuerHostPath cuts the scheme and a closing slash from an issuer URL.
+func IssuerHostPath(issuer string) string {
+	if _, rest, ok := strings.Cut(issuer, "://"); ok {
+		issuer = rest
+	}
+	return strings.TrimSuffix(issuer, "/")
+}
+
+// CallerType says what kind of principal a caller is, in the words of the aws:PrincipalType condition key.
+type CallerType string
+
+// The caller types.
+const (
+	CallerUser        CallerType = "User"
+	CallerAssumedRole CallerType = "AssumedRole"
+	CallerRoot        CallerType = "Account"
+	CallerAnonymous   CallerType = "Anonymous"
+)
+
+// Caller is who signed a request.
+type Caller struct {
+	Type        CallerType
+	AccountID   string
+	ARN         string   // as GetCallerIdentity prints it; a session's is arn:aws:sts::…:assumed-role/…
+	UserID      string   // AIDA…, or AROA…:session
+	UserName    string   // users only
+	AccessKeyID string   // the key the request was signed with
+	Session     *Session // sessions only
+}
+
+// PrincipalARN is the value of the aws:PrincipalArn condition key: for a session the ARN of its role.
+func (c *Caller) PrincipalARN() string {
+	if c.Session != nil {
+		return c.Session.RoleARN
+	}
+	return c.ARN
+}
+
+// Session is one assumption of a role: everything that later requests are judged by. It is sealed into the session token,
+// so that any server with the key can judge them without having seen the session being made. The short JSON names keep the
+// token short: it travels in a header of every request.
+type Session struct {
+	RoleARN           string            `json:"r"`
+	RoleID            string            `json:"i"`
+	AccountID         string            `json:"a"`
+	Name              string            `json:"n"`
+	Tags              []Tag             `json:"t,omitempty"` // session tags, inherited ones included
+	TransitiveTagKeys []string          `json:"k,omitempty"`
+	Policies          []string          `json:"p,omitempty"` // session policies; an action must be allowed by one of them too
+	SourceIdentity    string            `json:"s,omitempty"`
+	Federated         map[string]string `json:"f,omitempty"` // context keys of a web identity: aws:FederatedProvider, <issuer>:sub, …
+	IssuedAt          time.Time         `json:"b"`
+	ExpiresAt         time.Time         `json:"e"`
+}
+
+// ARN names the session. The role's path is not part of it: arn:aws:sts::111122223333:assumed-role/web/eks-prod-web-….
+func (s *Session) ARN() string {
+	arn, name, err := ParseRoleARN(s.RoleARN)
+	if err != nil {
+		return ""
+	}
+	return ARN{arn.Partition, "sts", "", s.AccountID, "assumed-role/" + name + "/" + s.Name}.String()
+}
+
+// ID is the session's unique id: AROA…:session.
+func (s *Session) ID() string { return s.RoleID + ":" + s.Name }
+
+// Credentials are temporary credentials for a session.
+type Credentials struct {
+	AccessKeyID     string // ASIA…
+	SecretAccessKey Secret
+	SessionToken    Secret
+	ExpiresAt       time.Time
+}
