@@ -1,0 +1,165 @@
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/podid/podid/internal/identity"
+)
+
+// maxReviewBytes bounds an AdmissionReview: Kubernetes' own objects end at 3 MiB, and the review around one is small.
+const maxReviewBytes = 3<<20 + 64<<10
+
+// lookupTimeout bounds one look for an association. The API server gives up on webhooks after ten seconds and then lets the pod
+// through by itself; giving up earlier leaves time to say so in the log, the metrics and a warning.
+const lookupTimeout = 5 * time.Second
+
+// Config is what a Handler needs.
+type Config struct {
+	// Associated tells whether a service account has an association. Its error lets the pod through unchanged.
+	Associated func(ctx context.Context, account identity.ServiceAccount) (bool, error)
+	// Settings of the cluster.
+	Settings Settings
+	// Logger gets a line for each mutated pod and each failure.
+	Logger *slog.Logger
+	// Registerer gets the metrics. Nil: they are not exported.
+	Registerer prometheus.Registerer
+}
+
+// Handler answers the AdmissionReviews of one cluster's API server. It keeps no state.
+type Handler struct {
+	associated func(context.Context, identity.ServiceAccount) (bool, error)
+	settings   Settings
+	log        *slog.Logger
+	mutated    *prometheus.CounterVec
+	failed     prometheus.Counter
+}
+
+// New checks the configuration and registers the metrics.
+func New(cfg Config) (*Handler, error) {
+	switch {
+	case cfg.Associated == nil:
+		return nil, errors.New("webhook: no Associated function")
+	case cfg.Logger == nil:
+		return nil, errors.New("webhook: no logger")
+	}
+	if err := cfg.Settings.validate(); err != nil {
+		return nil, err
+	}
+	h := &Handler{
+		associated: cfg.Associated,
+		settings:   cfg.Settings,
+		log:        cfg.Logger,
+		mutated: prometheus.NewCounterVec(prometheus.CounterOpts{ // named as in Amazon's webhook
+			Name: "pod_identity_webhook_pod_count",
+			Help: "Pods that were given credentials, by the way they get them.",
+		}, []string{"method"}),
+		failed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "podid_webhook_failures_total",
+			Help: "Pods that were let through unchanged because of an error, and so may run without credentials.",
+		}),
+	}
+	if cfg.Registerer != nil {
+		for _, c := range []prometheus.Collector{h.mutated, h.failed} {
+			if err := cfg.Registerer.Register(c); err != nil {
+				return nil, fmt.Errorf("webhook: registering metrics: %w", err)
+			}
+		}
+	}
+	return h, nil
+}
+
+// Mutate works out what a pod of a namespace gets: nothing, without an error, where its service account has no association.
+// An error means that this could not be found out, or that data is not a pod.
+func (h *Handler) Mutate(ctx context.Context, namespace string, data []byte) (Mutation, error) {
+	m, _, err := h.mutate(ctx, namespace, data)
+	return m, err
+}
+
+func (h *Handler) mutate(ctx context.Context, namespace string, data []byte) (Mutation, identity.ServiceAccount, error) {
+	p, err := decodePod(data)
+	if err != nil {
+		return Mutation{}, identity.ServiceAccount{Namespace: namespace}, err
+	}
+	account := p.serviceAccount(namespace)
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	associated, err := h.associated(ctx, account)
+	if err != nil {
+		return Mutation{}, account, fmt.Errorf("looking for an association: %w", err)
+	}
+	if !associated {
+		return Mutation{}, account, nil
+	}
+	m := inject(p, h.settings)
+	if len(m.Patch) > 0 { // not when Kubernetes asks a second time because another webhook has changed the pod
+		h.mutated.WithLabelValues("container_credentials").Inc()
+		h.log.InfoContext(ctx, "pod mutated", "namespace", namespace, "service_account", account.Name, "operations", len(m.Patch))
+	}
+	return m, account, nil
+}
+
+// ServeHTTP answers POST requests, wherever it is mounted (Amazon's path is /mutate). It never keeps a pod from starting: on
+// an error the pod is let through as it is, with a warning, and counted.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		http.Error(w, "want POST", http.StatusMethodNotAllowed)
+		return
+	}
+	if r.Header.Get("Content-Type") != "application/json" {
+		http.Error(w, "Invalid Content-Type, expected `application/json`", http.StatusUnsupportedMediaType)
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxReviewBytes))
+	if err != nil {
+		code := http.StatusBadRequest
+		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			code = http.StatusRequestEntityTooLarge
+		}
+		http.Error(w, "cannot read the request", code)
+		return
+	}
+	reply, err := json.Marshal(h.admit(r.Context(), body))
+	if err != nil { // cannot be: it is made of strings
+		http.Error(w, "cannot encode the answer", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(reply) // the API server has gone, and with it whoever could be told
+}
+
+// admit answers an AdmissionReview.
+func (h *Handler) admit(ctx context.Context, body []byte) *review {
+	var in review
+	if err := json.Unmarshal(body, &in); err != nil {
+		return (&review{}).answer(refusal("reading AdmissionReview: " + err.Error()))
+	}
+	if in.Request == nil {
+		return in.answer(refusal("bad content"))
+	}
+	if !in.Request.createsPod() {
+		return in.answer(response{Allowed: true})
+	}
+	m, account, err := h.mutate(ctx, in.Request.Namespace, in.Request.Object)
+	resp := response{}
+	if err == nil {
+		resp, err = approval(m)
+	}
+	if err != nil {
+		h.failed.Inc()
+		h.log.ErrorContext(ctx, "pod let through unchanged",
+			"namespace", account.Namespace, "service_account", account.Name, "err", err)
+		const warning = "podid could not tell whether this pod has a pod identity association: it may start without AWS credentials"
+		resp = response{Allowed: true, Warnings: []string{warning}}
+	}
+	return in.answer(resp)
+}
