@@ -104,6 +104,43 @@ func (c *Collection[T]) Update(ctx context.Context, key string, f func(*T) error
 	return none, fmt.Errorf("updating %s: %w", full, ErrConflict)
 }
 
+// Remove deletes one object, in one transaction with the operations that check returns for it, and returns the object as it was.
+// check sees the object's newest state and may refuse: then its error is returned and nothing is written. As Update's function it
+// may be called several times. A missing object is [ErrNotFound]; too many changes by others are [ErrConflict]; an operation of
+// check's that is not possible is an [*OpError].
+//
+// After success no index of this store has the object any more.
+func (c *Collection[T]) Remove(ctx context.Context, key string, check func(*T) ([]Op, error)) (T, error) {
+	var none T
+	full := c.prefix + key
+	for try := range maxTries {
+		value, read, err := c.get(ctx, key)
+		if err != nil {
+			return none, err
+		}
+		more, err := check(&value)
+		if err != nil {
+			return none, err
+		}
+		ops := append([]Op{c.Delete(key)}, more...)
+		resp, err := c.store.transact(ctx, ops, clientv3.Compare(clientv3.ModRevision(full), "=", read))
+		if err != nil {
+			return none, err
+		}
+		if resp.Succeeded {
+			return value, c.store.wait(ctx, resp.Header.Revision)
+		}
+		var reason *OpError
+		if err := blame(ops, resp); errors.As(err, &reason) && reason.Key != full {
+			return none, err
+		}
+		if err := pause(ctx, try); err != nil {
+			return none, fmt.Errorf("removing %s: %w", full, err)
+		}
+	}
+	return none, fmt.Errorf("removing %s: %w", full, ErrConflict)
+}
+
 // pause waits before the next try: at random up to 1, 2, 4 … 64 ms, so that competing writers spread out.
 func pause(ctx context.Context, try int) error {
 	limit := time.Millisecond << min(try, 6)

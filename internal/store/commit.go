@@ -60,16 +60,34 @@ func (c *Collection[T]) op(kind opKind, key string, value *T) Op {
 // that nothing was written and which operation is to blame, the first if several are. After any other error it is not known whether
 // the transaction took place. After success all indexes of this store have the changes.
 func (s *Store) Commit(ctx context.Context, ops ...Op) error {
-	when := make([]clientv3.Cmp, 0, len(ops))
+	if len(ops) == 0 {
+		return nil
+	}
+	resp, err := s.transact(ctx, ops)
+	if err != nil {
+		return err
+	}
+	if !resp.Succeeded {
+		return blame(ops, resp)
+	}
+	return s.wait(ctx, resp.Header.Revision)
+}
+
+// transact runs the operations if all their conditions hold, and the additional ones too. If not, nothing is written and the
+// answer has, for each operation, how many objects have its key.
+func (s *Store) transact(ctx context.Context, ops []Op, when ...clientv3.Cmp) (*clientv3.TxnResponse, error) {
+	if len(ops) > maxOps {
+		return nil, fmt.Errorf("store: %d operations are more than a transaction may have (%d)", len(ops), maxOps)
+	}
 	then := make([]clientv3.Op, 0, len(ops))
 	otherwise := make([]clientv3.Op, 0, len(ops))
 	seen := make(map[string]bool, len(ops))
 	for _, o := range ops {
 		switch {
 		case o.err != nil:
-			return &OpError{o.key, o.err}
+			return nil, &OpError{o.key, o.err}
 		case seen[o.key]:
-			return &OpError{o.key, errors.New("the key occurs twice in the transaction")}
+			return nil, &OpError{o.key, errors.New("the key occurs twice in the transaction")}
 		}
 		seen[o.key] = true
 		switch o.kind {
@@ -85,20 +103,13 @@ func (s *Store) Commit(ctx context.Context, ops ...Op) error {
 		}
 		otherwise = append(otherwise, clientv3.OpGet(o.key, clientv3.WithCountOnly()))
 	}
-	switch {
-	case len(ops) == 0:
-		return nil
-	case len(ops) > maxOps:
-		return fmt.Errorf("store: %d operations are more than a transaction may have (%d)", len(ops), maxOps)
-	}
-	resp, err := s.write(ctx, when, then, otherwise)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	resp, err := s.txn(ctx, when, then, otherwise)
 	if err != nil {
-		return fmt.Errorf("committing %s and %d more: %w", ops[0].key, len(ops)-1, err)
+		return nil, fmt.Errorf("committing %s and %d more: %w", ops[0].key, len(ops)-1, err)
 	}
-	if !resp.Succeeded {
-		return blame(ops, resp)
-	}
-	return s.wait(ctx, resp.Header.Revision)
+	return resp, nil
 }
 
 // blame finds the first operation whose condition did not hold, from the counts that the transaction read instead of writing.
