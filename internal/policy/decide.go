@@ -1,0 +1,147 @@
+package policy
+
+import "github.com/podid/podid/internal/identity"
+
+// Named is a policy and what people call it.
+type Named struct {
+	Name   string // of the inline or managed policy, the bucket, the role
+	ARN    string // of a managed policy; empty for all others
+	Policy *Policy
+}
+
+// Inputs are the policies that bear on a request.
+type Inputs struct {
+	Identity    []*Named // all policies of the user or role, inline and managed
+	Boundary    *Named   // permissions boundary of the user or role; nil means none
+	Session     []*Named // session policies; none means the session is not restricted. One of them must allow
+	Resource    *Named   // policy of the resource, or the trust policy of the role to be assumed; nil means none
+	SameAccount bool     // the resource belongs to the principal's account
+}
+
+// Decision says whether a request is allowed, and what decided.
+type Decision struct {
+	Allowed   bool
+	Explicit  bool       // a Deny statement matched; else, if not allowed, an Allow was missing
+	Cause     Kind       // of the policies that decided, or that lack an Allow
+	Policy    *Named     // that decided; nil if an Allow was missing, or the account's root user needed none
+	Statement *Statement // that decided; nil as Policy
+	Action    string     // of the request
+	Resource  string     // of the request
+}
+
+// verdict is what the policies of one kind say together.
+type verdict struct {
+	Result
+	kind  Kind
+	named *Named
+	reach reach
+}
+
+// join takes in one more policy of the kind: a Deny beats an Allow, and the first of each stands.
+func (v *verdict) join(req *Request, n *Named) {
+	if v.Effect == Deny || n == nil {
+		return
+	}
+	result, reach := n.Policy.evaluate(req)
+	if result.Effect == Deny || result.Effect == Allow && v.Effect == NoMatch {
+		v.Result, v.named, v.reach = result, n, reach
+	}
+}
+
+// Decide combines what all policies say. A Deny anywhere is final. Otherwise, within an account, either the identity's policies or
+// that of the resource must allow, and the permissions boundary and the session policies must allow too. How directly the resource's
+// policy names the principal matters: for an Allow of the role the identity's policies need not allow, for one of the very user or
+// session none of its other policies need to, and one of the account counts for nothing by itself. Across accounts, and for
+// assuming a role always, the resource's side must allow; across accounts the identity's side must as well.
+// See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html.
+func Decide(req *Request, in *Inputs) Decision {
+	own, boundary, session, resource := verdict{kind: Identity}, verdict{kind: Boundary}, verdict{kind: Session}, verdict{kind: Resource}
+	for _, n := range in.Identity {
+		own.join(req, n)
+	}
+	boundary.join(req, in.Boundary)
+	for _, n := range in.Session {
+		session.join(req, n)
+	}
+	resource.join(req, in.Resource)
+	if in.Resource != nil && in.Resource.Policy.kind == Trust {
+		resource.kind = Trust
+	}
+	for _, v := range [...]*verdict{&own, &boundary, &session, &resource} {
+		if v.Effect == Deny {
+			return v.decision(req)
+		}
+	}
+
+	caller := req.Principal.caller()
+	direct := asRole // from this reach on, the identity's policies need not allow
+	if resource.kind == Resource {
+		direct = asAnyone
+	}
+	switch {
+	case caller == nil: // services, web identities and strangers have no policies of their own
+		return resource.decision(req)
+	case in.SameAccount && resource.Effect == Allow && resource.reach == asSelf:
+		return resource.decision(req)
+	case resource.Effect != Allow && (resource.kind == Trust || !in.SameAccount):
+		return resource.decision(req)
+	}
+	grants := &own
+	switch {
+	case in.SameAccount && resource.Effect == Allow && resource.reach >= direct:
+		grants = &resource
+	case caller.Type == identity.CallerRoot:
+		own.Effect = Allow
+	}
+	for _, v := range [...]struct {
+		*verdict
+		exists bool
+	}{{grants, true}, {&boundary, in.Boundary != nil}, {&session, len(in.Session) > 0}} {
+		if v.exists && v.Effect != Allow {
+			return v.decision(req)
+		}
+	}
+	return grants.decision(req)
+}
+
+func (v *verdict) decision(req *Request) Decision {
+	return Decision{
+		Allowed:   v.Effect == Allow,
+		Explicit:  v.Effect == Deny,
+		Cause:     v.kind,
+		Policy:    v.named,
+		Statement: v.Statement,
+		Action:    req.Action,
+		Resource:  req.Resource,
+	}
+}
+
+// kindTexts are the kinds as AWS's denials name them.
+var kindTexts = [...]struct{ article, name string }{
+	Identity: {"an", "identity-based policy"},
+	Boundary: {"a", "permissions boundary"},
+	Session:  {"a", "session policy"},
+	Resource: {"a", "resource-based policy"},
+	Trust:    {"the", "role trust policy"},
+}
+
+// String names the kind as AWS's denials do: "identity-based policy".
+func (k Kind) String() string { return kindTexts[k].name }
+
+// Reason is the end of AWS's denial: "because no identity-based policy allows the s3:PutObject action", or "with an explicit deny in
+// a permissions boundary". It is empty if the request is allowed.
+// See https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html.
+func (d Decision) Reason() string {
+	switch {
+	case d.Allowed:
+		return ""
+	case d.Explicit:
+		return "with an explicit deny in " + kindTexts[d.Cause].article + " " + d.Cause.String()
+	}
+	return "because no " + d.Cause.String() + " allows the " + d.Action + " action"
+}
+
+// Message is AWS's whole denial. callerARN is the caller as GetCallerIdentity prints it.
+func (d Decision) Message(callerARN string) string {
+	return "User: " + callerARN + " is not authorized to perform: " + d.Action + " on resource: " + d.Resource + " " + d.Reason()
+}
