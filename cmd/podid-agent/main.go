@@ -1,0 +1,189 @@
+// Podid-agent is the node agent of podid: it answers the AWS SDKs of the pods on a node with the credentials of the roles that
+// pod identity associations give them. It takes the place of Amazon's eks-pod-identity-agent and has its flags.
+//
+//	podid-agent server --cluster-name demo [--endpoint https://podid.example.com]
+//
+// Without --endpoint it calls EKS Auth in AWS. Its own credentials, region and CA bundle come from where AWS programs have them
+// (AWS_REGION, AWS_ACCESS_KEY_ID, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CA_BUNDLE, ~/.aws, …), the proxy from HTTPS_PROXY and NO_PROXY.
+// Every flag can be given in the environment instead: --cluster-name as PODID_AGENT_CLUSTER_NAME.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/podid/podid/internal/agent"
+)
+
+// version is set by the linker: -X main.version=v1.2.3.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "podid-agent:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use:               "podid-agent",
+		Short:             "Gives the pods of a node their AWS credentials",
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) },
+	}
+	root.PersistentFlags().StringP("verbosity", "v", "info", "log `level`: trace, debug, info, warn, error, fatal or panic")
+	root.AddCommand(serverCommand(), &cobra.Command{
+		Use:   "version",
+		Short: "Prints the version",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), version, runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
+			return err
+		},
+	})
+	return root
+}
+
+// fromEnvironment sets the flags that were not given to what the environment says: --probe-port to PODID_AGENT_PROBE_PORT.
+func fromEnvironment(flags *pflag.FlagSet) error {
+	var errs []error
+	flags.VisitAll(func(f *pflag.Flag) {
+		name := "PODID_AGENT_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value, ok := os.LookupEnv(name)
+		if !ok || f.Changed {
+			return
+		}
+		if err := flags.Set(f.Name, value); err != nil {
+			errs = append(errs, fmt.Errorf("reading %s: %w", name, err))
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// options are the flags of the server command.
+type options struct {
+	client         agent.ClientConfig
+	agent          agent.Config
+	probePort      int
+	metricsAddress string
+	metricsPort    int
+	rotate         bool
+}
+
+func serverCommand() *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Serves credentials until it is told to stop",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			verbosity, err := cmd.Flags().GetString("verbosity")
+			if err != nil {
+				return err
+			}
+			level, err := logLevel(verbosity)
+			if err != nil {
+				return err
+			}
+			o.agent.Logger = slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+			return serve(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.client.ClusterName, "cluster-name", "c", "", "`name` of the cluster whose pods are served (required)")
+	f.StringVar(&o.client.Endpoint, "endpoint", "", "`URL` of the EKS Auth API (default AWS's own in the region)")
+	f.BoolVar(&o.rotate, "rotate-credentials", false, "read the agent's own credentials anew every minute")
+	f.StringSliceVarP(&o.agent.BindHosts, "bind-hosts", "b", []string{"169.254.170.23", "[fd00:ec2::23]"},
+		"`addresses` to serve credentials on; pods must call the agent by one of them")
+	f.IntVarP(&o.agent.Port, "port", "p", 80, "`port` to serve credentials on")
+	f.IntVar(&o.probePort, "probe-port", 2703, "`port` on localhost to serve /readyz and /healthz on")
+	f.StringVar(&o.metricsAddress, "metrics-address", "0.0.0.0", "`address` to serve /metrics on")
+	f.IntVar(&o.metricsPort, "metrics-port", 2705, "`port` to serve /metrics on")
+	f.DurationVar(&o.agent.Retention, "max-credential-retention-before-renewal", agent.DefaultRetention,
+		"renew credentials when they are this old, however long they live; 0 switches the cache off")
+	f.IntVar(&o.agent.CacheSize, "max-cache-size", agent.DefaultCacheSize, "`pods` to keep credentials for; 0 switches the cache off")
+	f.IntVar(&o.agent.RenewalsPerSecond, "max-service-qps", agent.DefaultRenewalsPerSecond,
+		"`renewals` ahead of need to ask of EKS Auth in a second")
+	return cmd
+}
+
+// logLevel understands the levels of Amazon's agent; the finest and the gravest are not told apart.
+func logLevel(verbosity string) (slog.Level, error) {
+	switch strings.ToLower(verbosity) {
+	case "trace", "debug":
+		return slog.LevelDebug, nil
+	case "info":
+		return slog.LevelInfo, nil
+	case "warn", "warning":
+		return slog.LevelWarn, nil
+	case "error", "fatal", "panic":
+		return slog.LevelError, nil
+	}
+	return 0, fmt.Errorf("verbosity %q: want trace, debug, info, warn, error, fatal or panic", verbosity)
+}
+
+func serve(ctx context.Context, o options) error {
+	own, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(awshttp.NewBuildableClient()))
+	if err != nil {
+		return fmt.Errorf("reading the AWS configuration: %w", err)
+	}
+	if own.Region == "" {
+		return errors.New("no region: set AWS_REGION")
+	}
+	o.client.Region, o.client.Credentials = own.Region, own.Credentials
+	if o.rotate {
+		o.client.Credentials = aws.NewCredentialsCache(aws.CredentialsProviderFunc(rereadCredentials))
+	}
+	// By now it carries AWS_CA_BUNDLE and the proxy settings.
+	o.client.Transport = own.HTTPClient.(*awshttp.BuildableClient).GetTransport()
+	client, err := agent.NewClient(o.client)
+	if err != nil {
+		return err
+	}
+	o.agent.AssumeRole = client.AssumeRoleForPodIdentity
+	o.agent.ProbeAddr = net.JoinHostPort("localhost", strconv.Itoa(o.probePort))
+	o.agent.MetricsAddr = net.JoinHostPort(o.metricsAddress, strconv.Itoa(o.metricsPort))
+	a, err := agent.New(o.agent)
+	if err != nil {
+		return err
+	}
+	return a.Run(ctx)
+}
+
+// rereadCredentials goes through the default credential chain afresh, files included, and has the result used for a minute: on
+// hybrid nodes another process replaces the shared credentials file.
+func rereadCredentials(ctx context.Context) (aws.Credentials, error) {
+	own, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return aws.Credentials{}, fmt.Errorf("reading the AWS configuration: %w", err)
+	}
+	credentials, err := own.Credentials.Retrieve(ctx)
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	if next := time.Now().Add(time.Minute); !credentials.CanExpire || credentials.Expires.After(next) {
+		credentials.CanExpire, credentials.Expires = true, next
+	}
+	return credentials, nil
+}

@@ -1,0 +1,208 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/podid/podid/internal/identity"
+)
+
+// The defaults of Amazon's agent.
+const (
+	DefaultRetention         = 3 * time.Hour
+	DefaultCacheSize         = 2000
+	DefaultRenewalsPerSecond = 3
+)
+
+const (
+	maxHeaderBytes = 16 << 10 // a token has one to two kilobytes
+	ioTimeout      = 30 * time.Second
+	idleTimeout    = 5 * time.Second  // pods ask once an hour; a connection kept for them is memory wasted
+	shutdownGrace  = 15 * time.Second // longer than an exchange lasts, shorter than Kubernetes waits
+)
+
+// Config says where the agent listens, where credentials come from and how they are kept.
+type Config struct {
+	// BindHosts are the IP addresses that the credentials endpoint is served on, IPv6 with or without brackets. Only requests
+	// that name one of them as their Host are answered, so the unspecified address is not accepted. At least one.
+	BindHosts []string
+	// Port of the endpoint; 0: any free one, see [Agent.Addrs].
+	Port int
+	// ProbeAddr is host:port for /readyz and /healthz; empty: not served.
+	ProbeAddr string
+	// MetricsAddr is host:port for /metrics, /readyz and /healthz; empty: not served.
+	MetricsAddr string
+	// AssumeRole exchanges a service-account token for credentials: [Client.AssumeRoleForPodIdentity]. It must return when its
+	// context ends. An [*APIError] is passed on to the pod as it is. Required.
+	AssumeRole func(context.Context, identity.Secret) (*Assumption, error)
+	// Retention is how long credentials are kept at most before they are renewed; 0: nothing is cached.
+	Retention time.Duration
+	// CacheSize is for how many pods credentials are kept; those asked for longest ago go first. 0: nothing is cached.
+	CacheSize int
+	// RenewalsPerSecond is how many exchanges a second, and how many at once, may renew credentials ahead of need. Pods that wait
+	// do not count. Where it is too small, credentials expire in the cache and the pod waits for its next ones. At least 1.
+	RenewalsPerSecond int
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+	// Rand is in [0, 1) and spreads renewals; nil: math/rand.
+	Rand func() float64
+	// Logger; nil: nothing is logged.
+	Logger *slog.Logger
+}
+
+// Agent serves credentials to pods. It is safe for concurrent use.
+type Agent struct {
+	config    Config
+	hosts     []netip.Addr // of config.BindHosts
+	cache     *cache
+	metrics   *metrics
+	log       *slog.Logger
+	now       func() time.Time
+	prober    *http.Transport
+	endpoints []net.Listener // of the credentials endpoint, in the order of config.BindHosts
+	listeners []listener     // all of them
+}
+
+// listener is an address and what is served there.
+type listener struct {
+	net.Listener
+	handler http.Handler
+}
+
+// New checks the configuration and makes the agent. It starts nothing.
+func New(config Config) (*Agent, error) {
+	var hosts []netip.Addr
+	for _, h := range config.BindHosts {
+		addr, err := netip.ParseAddr(strings.Trim(h, "[]"))
+		if err != nil || addr.IsUnspecified() {
+			return nil, fmt.Errorf("bind host %q: want the one IP address that pods are told", h)
+		}
+		hosts = append(hosts, addr)
+	}
+	switch {
+	case len(hosts) == 0:
+		return nil, errors.New("at least one bind host is required")
+	case config.Port < 0 || config.Port > 65535:
+		return nil, fmt.Errorf("port %d: want 0 to 65535", config.Port)
+	case config.AssumeRole == nil:
+		return nil, errors.New("a source of credentials is required")
+	case config.Retention < 0:
+		return nil, fmt.Errorf("retention %v: want 0 or more", config.Retention)
+	case config.CacheSize < 0:
+		return nil, fmt.Errorf("cache size %d: want 0 or more", config.CacheSize)
+	case config.RenewalsPerSecond < 1:
+		return nil, fmt.Errorf("%d renewals a second: want 1 or more", config.RenewalsPerSecond)
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Rand == nil {
+		config.Rand = rand.Float64
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	m := newMetrics()
+	return &Agent{
+		config: config, hosts: hosts, cache: newCache(config, m), metrics: m, log: config.Logger, now: config.Now,
+		prober: &http.Transport{DisableKeepAlives: true}, // and no proxy
+	}, nil
+}
+
+// Listen binds all addresses, so that one that is taken is known at once. [Agent.Run] calls it if it has not been called.
+// On an error nothing stays bound.
+func (a *Agent) Listen() error {
+	if a.listeners != nil {
+		return nil
+	}
+	port := strconv.Itoa(a.config.Port)
+	for _, host := range a.hosts {
+		if err := a.listen("the credentials endpoint", net.JoinHostPort(host.String(), port), a.Handler()); err != nil {
+			return err
+		}
+		a.endpoints = append(a.endpoints, a.listeners[len(a.listeners)-1])
+	}
+	if err := a.listen("the probes", a.config.ProbeAddr, a.probes()); err != nil {
+		return err
+	}
+	return a.listen("the metrics", a.config.MetricsAddr, a.observability())
+}
+
+func (a *Agent) listen(what, addr string, handler http.Handler) error {
+	if addr == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		for _, bound := range a.listeners {
+			_ = bound.Close()
+		}
+		a.listeners, a.endpoints = nil, nil
+		return fmt.Errorf("opening %s: %w", what, err)
+	}
+	a.listeners = append(a.listeners, listener{l, handler})
+	return nil
+}
+
+// Addrs are the addresses of the credentials endpoint, in the order of the bind hosts; none before [Agent.Listen].
+func (a *Agent) Addrs() []net.Addr {
+	var addrs []net.Addr
+	for _, l := range a.endpoints {
+		addrs = append(addrs, l.Addr())
+	}
+	return addrs
+}
+
+// Run serves until ctx ends, then finishes the requests it has, and returns nil. It returns an error at once if an address
+// cannot be bound. It can be called once.
+func (a *Agent) Run(ctx context.Context) error {
+	if err := a.Listen(); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, l := range a.listeners {
+		server := &http.Server{
+			Handler:           l.handler,
+			ReadHeaderTimeout: idleTimeout,
+			ReadTimeout:       ioTimeout,
+			WriteTimeout:      ioTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    maxHeaderBytes,
+			ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		}
+		group.Go(func() error {
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serving on %s: %w", l.Addr(), err)
+			}
+			return nil
+		})
+		group.Go(func() error {
+			<-ctx.Done()
+			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+			defer cancel()
+			if err := server.Shutdown(grace); err != nil {
+				_ = server.Close() // whoever has not read his answer by now
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		a.cache.renewAhead(ctx)
+		return nil
+	})
+	a.log.Info("agent serves", "addresses", fmt.Sprint(a.Addrs()))
+	err := group.Wait()
+	a.cache.running.Wait()
+	return err
+}
