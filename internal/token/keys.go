@@ -21,9 +21,9 @@ const (
 	retryAfter   = 30 * time.Second // a background refresh that failed
 	minRefresh   = 5 * time.Minute  // between background refreshes
 	maxRefresh   = time.Hour
-	maxAge       = 24 * time.Hour  // of keys that could not be refreshed
-	missingFor   = time.Minute     // how long a key id that was not found is not asked for again
-	maxMissing   = 1000            // such key ids remembered per issuer
+	maxAge       = 24 * time.Hour // of keys that could not be refreshed
+	missingFor   = time.Minute    // how long a key id that was not found is not asked for again
+	maxMissing   = 1000           // such key ids remembered per issuer
 	fetchTimeout = 10 * time.Second
 )
 
@@ -87,17 +87,18 @@ func usable(key *jose.JSONWebKey) bool {
 
 // keys is the current keys of one issuer and how they are renewed.
 type keys struct {
-	now     func() time.Time
-	fetch   func(ctx context.Context) (source []byte, refresh time.Duration, err error) // nil if the keys were uploaded
-	flight  singleflight.Group
-	mu      sync.Mutex           // guards the following
-	set     *keySet              // nil until the first fetch that succeeded
-	asOf    time.Time            // when the set was the issuer's
-	tried   time.Time            // when the last fetch began
-	failure error                // of the last fetch; nil if it succeeded
-	refresh time.Time            // when the background refresh is due
-	missing map[string]time.Time // when key ids were last found not to be in the set
-	used    time.Time            // when a token of the issuer was last seen
+	now      func() time.Time
+	fetch    func(ctx context.Context) (source []byte, refresh time.Duration, err error) // nil if the keys were uploaded
+	flight   singleflight.Group
+	mu       sync.Mutex           // guards the following
+	set      *keySet              // nil until the first fetch that succeeded
+	asOf     time.Time            // when the set was the issuer's
+	tried    time.Time            // when the last fetch began
+	fetching bool                 // it has not ended
+	failure  error                // of the last fetch; nil if it succeeded
+	refresh  time.Time            // when the background refresh is due
+	missing  map[string]time.Time // when key ids were last found not to be in the set
+	used     time.Time            // when a token of the issuer was last seen
 }
 
 // current returns the keys at hand, nil if there are none.
@@ -123,7 +124,7 @@ func (k *keys) get(ctx context.Context, id string, issuedAt time.Time) (*keySet,
 	}
 	asked := k.now()
 	select {
-	case <-k.flight.DoChan("", func() (any, error) { return nil, k.renew(context.WithoutCancel(ctx)) }):
+	case <-k.flight.DoChan("", func() (any, error) { k.renewNow(context.WithoutCancel(ctx)); return nil, nil }):
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 	}
@@ -159,7 +160,7 @@ func (k *keys) lookup(id string, issuedAt time.Time) (*keySet, error) {
 		return nil, unknownKey(id)
 	case missed && now.Sub(since) < missingFor:
 		return nil, unknownKey(id)
-	case now.Sub(k.tried) >= cooldown:
+	case k.fetching || now.Sub(k.tried) >= cooldown:
 		return nil, nil
 	case k.failure != nil:
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, k.failure)
@@ -186,11 +187,21 @@ func tooNew(id string) error {
 	return fmt.Errorf("%w: the key with the id %.100q is not among those fetched a moment ago", ErrUnavailable, id)
 }
 
+// renewNow renews the keys unless that was done a moment ago, by another flight that ended just before ours began.
+func (k *keys) renewNow(ctx context.Context) {
+	k.mu.Lock()
+	done := k.now().Sub(k.tried) < cooldown
+	k.mu.Unlock()
+	if !done {
+		_ = k.renew(ctx) // kept as k.failure
+	}
+}
+
 // renew fetches the keys. On failure those at hand stay.
 func (k *keys) renew(ctx context.Context) error {
 	began := k.now()
 	k.mu.Lock()
-	k.tried = began
+	k.tried, k.fetching = began, true
 	k.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
@@ -203,14 +214,13 @@ func (k *keys) renew(ctx context.Context) error {
 
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.failure = err
+	k.failure, k.fetching = err, false
 	if err != nil {
 		k.refresh = began.Add(retryAfter)
 		return err
 	}
 	if k.set == nil || !bytes.Equal(k.set.source, source) { // the same keys stay the same set, and verifications by it stay good
 		k.set = set
-		clear(k.missing)
 	}
 	k.asOf = began
 	k.refresh = began.Add(min(max(refresh, minRefresh), maxRefresh))
