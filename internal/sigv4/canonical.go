@@ -145,9 +145,13 @@ func (c *canonical) appendHeader(r *http.Request, name string) {
 			c.buf = append(c.buf, ',')
 		}
 		value = strings.Trim(value, " \t")
-		for j := range len(value) {
-			if value[j] != ' ' || value[j-1] != ' ' {
-				c.buf = append(c.buf, value[j])
+		for more := true; more; {
+			var run string
+			run, value, more = strings.Cut(value, "  ")
+			c.buf = append(c.buf, run...)
+			if more {
+				c.buf = append(c.buf, ' ')
+				value = strings.TrimLeft(value, " ")
 			}
 		}
 	}

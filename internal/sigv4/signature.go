@@ -104,6 +104,9 @@ func ScopeService(r *http.Request) string {
 			}
 		}
 	}
-	scope, _ := strings.CutSuffix(strings.TrimSpace(credential), "/"+terminator)
+	scope, ok := strings.CutSuffix(strings.TrimSpace(credential), "/"+terminator)
+	if !ok {
+		return ""
+	}
 	return scope[strings.LastIndexByte(scope, '/')+1:]
 }
