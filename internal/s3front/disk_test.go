@@ -139,23 +139,34 @@ func TestCrash(t *testing.T) {
 
 // TestDamage makes sure that files which are not ours or not whole are not taken for an empty store.
 func TestDamage(t *testing.T) {
-	for name, damage := range map[string]func(path string) error{
-		"bucket.json": os.Remove,
-		"keys/*.json": func(path string) error { return os.WriteFile(path, []byte(`{"v":2,"key":"k"}`), 0o600) },
-		"bodies/*":    func(path string) error { return os.Truncate(path, 1) },
+	write := func(text string) func(string) error {
+		return func(path string) error { return os.WriteFile(path, []byte(text), 0o600) }
+	}
+	for _, test := range []struct {
+		name, file string
+		damage     func(path string) error
+	}{
+		{"no bucket", "bucket.json", os.Remove},
+		{"other bucket", "bucket.json", write(`{"v":1,"name":"other"}`)},
+		{"bucket of a later program", "bucket.json", write(`{"v":2,"name":"demo"}`)},
+		{"not JSON", "keys/*.json", write(`{"v":1`)},
+		{"object of a later program", "keys/*.json", write(`{"v":2,"key":"k","body":"."}`)},
+		{"other object", "keys/*.json", write(`{"v":1,"key":"other","body":"."}`)},
+		{"no body", "bodies/*", os.Remove},
+		{"half a body", "bodies/*", func(path string) error { return os.Truncate(path, 1) }},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
 			d := open(t, dir)
 			if err := d.CreateBucket(t.Context(), "demo"); err != nil {
 				t.Fatal(err)
 			}
 			store(t, d, "k", "body")
-			paths, err := filepath.Glob(filepath.Join(dir, "buckets/demo", name))
+			paths, err := filepath.Glob(filepath.Join(dir, "buckets/demo", test.file))
 			if err != nil || len(paths) != 1 {
 				t.Fatalf("got %q, %v; want one file", paths, err)
 			}
-			if err := damage(paths[0]); err != nil {
+			if err := test.damage(paths[0]); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := openDisk(dir, time.Now, rand.Reader); err == nil || !strings.Contains(err.Error(), "demo") {

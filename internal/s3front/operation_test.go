@@ -51,6 +51,26 @@ func TestMisunderstood(t *testing.T) {
 	}
 }
 
+// TestHoisted makes sure that what a presigned URL carries in place of a header counts like the header.
+func TestHoisted(t *testing.T) {
+	const target = "http://s3.example.com/demo/to?X-Amz-Signature=0&X-Amz-Copy-Source=demo%2Ffrom&x-amz-acl=public-read&x-id=CopyObject"
+	r, err := http.NewRequestWithContext(t.Context(), "PUT", target, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, refused := understand(r, true)
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	if c.op.name != "CopyObject" || *c.source != (source{"demo", "from"}) || !c.grants() {
+		t.Errorf("got %s of %v, grants %v; want CopyObject of demo/from that grants", c.op.name, c.source, c.grants())
+	}
+	r.Header.Set("X-Amz-Copy-Source", "demo/other")
+	if _, refused := understand(r, true); refused == nil || refused.Code != "InvalidArgument" {
+		t.Errorf("header and parameter: got %v, want InvalidArgument", refused)
+	}
+}
+
 // FuzzUnderstand checks that whatever was understood names one bucket and one key that are what they should be, and that
 // gofakes3 would read the request that is made of it in the same way.
 func FuzzUnderstand(f *testing.F) {
