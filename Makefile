@@ -1,0 +1,43 @@
+# podid: EKS Pod Identity for every Kubernetes cluster.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LINT     = go tool -modfile=tools/lint/go.mod
+
+# Static binaries without the paths of the machine they were built on.
+BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this text
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/podid, bin/podid-agent and the example bin/list-files
+	$(BUILD) -o bin/ ./cmd/podid ./cmd/podid-agent ./examples/list-files
+
+.PHONY: demo
+demo: build ## tell the story of Pod Identity from end to end, on real parts
+	PATH="$(CURDIR)/bin:$$PATH" bin/podid demo
+
+.PHONY: test
+test: ## run all tests
+	go test ./...
+
+.PHONY: race
+race: ## run the tests of what is concurrent under the race detector
+	CGO_ENABLED=1 go test -race ./internal/agent/... ./internal/s3front/... ./internal/store/... ./internal/token/...
+
+.PHONY: bench
+bench: ## run the benchmarks
+	go test -run '^$$' -bench . ./...
+
+.PHONY: lint
+lint: ## check the formatting, go vet and staticcheck
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; }
+	go vet ./...
+	$(LINT) staticcheck ./...
+
+.PHONY: fmt
+fmt: ## format all Go files
+	gofmt -w .

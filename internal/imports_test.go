@@ -1,0 +1,125 @@
+package internal_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/podid/podid/"
+
+// rule is what a package may import besides the standard library. A prefix stands for all packages that begin with it.
+type rule struct {
+	own   string // packages of this module, below internal, separated by spaces
+	other string // prefixes of other modules' packages, separated by spaces
+}
+
+const (
+	awsSDK  = "github.com/aws/"
+	metrics = "github.com/prometheus/client_golang/"
+	async   = "golang.org/x/sync/"
+)
+
+// rules say who may import whom, in the order of the tiers: a package imports only what stands above it, services never import
+// each other, and programs on the other side of the wire never import a service or the store. A package that is not here fails
+// the test: whoever adds one decides where it stands.
+var rules = map[string]rule{
+	// Tier 0: facts and rules. No I/O, no clock, no log.
+	"internal/identity": {},
+	"internal/policy":   {own: "identity"},
+	"internal/sigv4":    {own: "identity"},
+
+	// Tier 1: one outside world each, and what all services stand on.
+	"internal/store":           {own: "identity", other: "go.etcd.io/etcd/ go.uber.org/zap"},
+	"internal/store/storetest": {own: "store"},
+	"internal/credential":      {own: "identity"},
+	"internal/token":           {own: "identity", other: "github.com/go-jose/go-jose/v4 " + async},
+	"internal/audit":           {own: "identity"},
+	"internal/directory":       {own: "identity policy store"},
+	"internal/authn":           {own: "identity sigv4 credential directory"},
+	"internal/assume":          {own: "identity policy credential store directory", other: awsSDK},
+	"internal/wire":            {own: "identity audit authn directory", other: metrics},
+
+	// Tier 2: one package for each service.
+	"internal/eks":     {own: "identity policy store directory credential wire"},
+	"internal/eksauth": {own: "identity policy store directory authn token assume wire"},
+	"internal/sts":     {own: "identity policy store directory authn token assume wire"},
+	"internal/iam":     {own: "identity policy store directory credential wire"},
+
+	// Tier 3: programs.
+	"internal/webhook": {own: "identity", other: awsSDK + " k8s.io/ sigs.k8s.io/ github.com/evanphx/json-patch/v5 " + metrics},
+	"internal/agent":   {own: "identity", other: awsSDK + " golang.org/x/time/rate " + metrics + " " + async},
+	"internal/s3front": {own: "identity sigv4", other: "github.com/rclone/gofakes3"},
+	"internal/local":   {own: "identity token webhook", other: "github.com/evanphx/json-patch/v5 github.com/google/uuid"},
+	"internal/podrun":  {own: "identity webhook local", other: "golang.org/x/sys/unix sigs.k8s.io/yaml " + async},
+	"internal/server": {
+		own:   "identity policy sigv4 store credential token audit directory authn assume wire eks eksauth sts iam webhook local s3front",
+		other: metrics + " " + async,
+	},
+	"internal/dev": {own: "identity server agent local podrun webhook", other: awsSDK + " " + metrics + " " + async},
+
+	// What users see.
+	"cmd/podid": {
+		own:   "identity policy server dev webhook agent local podrun",
+		other: awsSDK + " github.com/spf13/ sigs.k8s.io/yaml " + metrics + " " + async,
+	},
+	"cmd/podid-agent":     {own: "identity agent", other: awsSDK + " github.com/spf13/"},
+	"examples/list-files": {other: awsSDK},
+}
+
+// allows tells whether a package with this rule may import path.
+func (r rule) allows(path string) bool {
+	if own, ok := strings.CutPrefix(path, module+"internal/"); ok {
+		return slices.Contains(strings.Fields(r.own), own)
+	}
+	if !strings.Contains(strings.SplitN(path, "/", 2)[0], ".") {
+		return true // the standard library
+	}
+	return slices.ContainsFunc(strings.Fields(r.other), func(prefix string) bool { return strings.HasPrefix(path, prefix) })
+}
+
+// TestImports checks every package of the module, without its tests, against the rules.
+func TestImports(t *testing.T) {
+	command := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", module+"...")
+	output, err := command.Output()
+	if err != nil {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			t.Fatalf("listing the packages: %v\n%s", err, exit.Stderr)
+		}
+		t.Fatalf("listing the packages: %v", err)
+	}
+	unseen := maps.Clone(rules)
+	packages := json.NewDecoder(bytes.NewReader(output))
+	for {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := packages.Decode(&p); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(p.ImportPath, module)
+		r, ok := rules[name]
+		delete(unseen, name)
+		if !ok && len(p.Imports) > 0 {
+			t.Errorf("%s has no rule: give it a place in the tiers", name)
+			continue
+		}
+		for _, path := range p.Imports {
+			if !r.allows(path) {
+				t.Errorf("%s must not import %s", name, path)
+			}
+		}
+	}
+	for name := range unseen {
+		t.Errorf("there is a rule for %s, which does not exist", name)
+	}
+}
