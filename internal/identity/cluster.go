@@ -42,6 +42,11 @@ func (s ServiceAccount) Subject() string {
 	return "system:serviceaccount:" + s.Namespace + ":" + s.Name
 }
 
+// AssociationRef is the key under which the association with an id is stored.
+type AssociationRef struct {
+	Key string `json:"key"`
+}
+
 // Subject is whom a service-account token speaks for: a service account, and the pod that the token is bound to.
 type Subject struct {
 	ServiceAccount
@@ -55,18 +60,22 @@ type Subject struct {
 // See https://docs.aws.amazon.com/eks/latest/APIReference/API_PodIdentityAssociation.html.
 type Association struct {
 	ServiceAccount
-	ID                  string            `json:"id"`
-	ClusterName         string            `json:"clusterName"`
-	ARN                 string            `json:"arn"`
-	RoleARN             string            `json:"roleArn"`
-	TargetRoleARN       string            `json:"targetRoleArn,omitempty"`
-	ExternalID          string            `json:"externalId,omitempty"` // set with TargetRoleARN only
-	DisableSessionTags  bool              `json:"disableSessionTags,omitempty"`
-	Policy              string            `json:"policy,omitempty"`   // session policy, as the caller wrote it
-	OwnerARN            string            `json:"ownerArn,omitempty"` // of the add-on that made it
-	Tags                map[string]string `json:"tags,omitempty"`
-	ClientRequestToken  string            `json:"clientRequestToken,omitempty"`
-	ClientRequestDigest []byte            `json:"clientRequestDigest,omitempty"` // of the parameters the token came with
-	CreatedAt           time.Time         `json:"createdAt"`
-	ModifiedAt          time.Time         `json:"modifiedAt"`
+	ID                 string            `json:"id"`
+	ClusterName        string            `json:"clusterName"`
+	ARN                string            `json:"arn"`
+	RoleARN            string            `json:"roleArn"`
+	TargetRoleARN      string            `json:"targetRoleArn,omitempty"`
+	ExternalID         string            `json:"externalId,omitempty"` // set with TargetRoleARN only
+	DisableSessionTags bool              `json:"disableSessionTags,omitempty"`
+	Policy             string            `json:"policy,omitempty"` // session policy, as the caller wrote it
+	Tags               map[string]string `json:"tags,omitempty"`
+	ClientRequest      string            `json:"clientRequest,omitempty"` // key of the ClientRequest that made it
+	CreatedAt          time.Time         `json:"createdAt"`
+	ModifiedAt         time.Time         `json:"modifiedAt"`
+}
+
+// ClientRequest remembers the request that made an association, so that the same request sent again gets the same answer.
+type ClientRequest struct {
+	Association string `json:"association"` // key of what the request made
+	Digest      []byte `json:"digest"`      // SHA-256 of the request's parameters
 }

@@ -120,3 +120,21 @@ func TestRoleARN(t *testing.T) {
 		t.Errorf("session ARN %s, want %s", got, want)
 	}
 }
+
+func TestCheckTags(t *testing.T) {
+	many := make([]Tag, 51)
+	for i := range many {
+		many[i].Key = fmt.Sprint("k", i)
+	}
+	for name, tags := range map[string][]Tag{
+		"too many": many, "no key": {{"", "v"}}, "long key": {{strings.Repeat("é", 129), ""}}, "long value": {{"k", strings.Repeat("v", 257)}},
+		"reserved": {{"AWS:x", ""}}, "twice": {{"Team", "a"}, {"team", "b"}}, "bad character": {{"a!", ""}}, "bad value": {{"a", "\n\x01"}},
+	} {
+		if err := CheckTags(tags); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if err := CheckTags(append(many[:49:49], Tag{strings.Repeat("é", 128), strings.Repeat("v", 256)})); err != nil {
+		t.Errorf("50 good tags: %v", err)
+	}
+}
