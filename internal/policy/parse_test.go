@@ -239,3 +239,18 @@ func TestPrincipals(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestNames(t *testing.T) {
+	p, err := Parse(Trust, `{"Version":"2012-10-17","Statement":[
+		{"Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"aws:RequestTag/x":"y"}}},
+		{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:*"},
+		{"Effect":"Deny","Principal":{"Service":"pods.eks.amazonaws.com"},"Action":"sts:TagSession"}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for action, want := range map[string]bool{"sts:AssumeRole": true, "sts:TagSession": false, "sts:SetSourceIdentity": false} {
+		if got := p.Names(Principal{Service: "pods.eks.amazonaws.com"}, action); got != want {
+			t.Errorf("Names(%s) = %t, want %t", action, got, want)
+		}
+	}
+}
