@@ -1,0 +1,153 @@
+package directory
+
+import (
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/policy"
+)
+
+// Request is what a call contributes to decisions besides what it asks for.
+type Request struct {
+	Caller    *identity.Caller
+	Time      time.Time
+	Region    string // of the signature's scope
+	SourceIP  string
+	UserAgent string
+	Secure    bool // it came over TLS
+}
+
+// Access is what a call asks for: an action on a resource, and the condition keys that only this operation has.
+type Access struct {
+	Action    string                // s3:GetObject
+	Resource  string                // ARN, or "*"
+	AccountID string                // that owns the resource; empty if the ARN says
+	Keys      func(*policy.Context) // sets aws:RequestTag/…, aws:ResourceTag/…, …; nil for none
+}
+
+var contexts = sync.Pool{New: func() any { return new(policy.Context) }}
+
+// Authorize decides whether the caller may have access to a resource, by its identity policies and session policies. Resources of
+// other accounts are refused: they would need policies of their own. A denial says which statements came closest. An error means
+// that nothing could be decided: a fault, not a denial.
+func (d *Directory) Authorize(req *Request, need Access) (policy.Explanation, error) {
+	var in policy.Inputs
+	if err := d.callerPolicies(req.Caller, &in); err != nil {
+		return policy.Explanation{}, err
+	}
+	owner := need.AccountID
+	if arn, err := identity.ParseARN(need.Resource); err == nil && owner == "" {
+		owner = arn.AccountID
+	}
+	in.SameAccount = owner == "" || owner == req.Caller.AccountID
+	return d.decide(req, need, policy.Principal{Caller: req.Caller}, &in), nil
+}
+
+// AuthorizeTrust decides whether a principal may do sts:AssumeRole, sts:TagSession or the like on a role, by the role's trust policy
+// and, for callers, by their own policies too. req.Caller may be nil where the principal is a service or a web identity.
+func (d *Directory) AuthorizeTrust(req *Request, need Access, who policy.Principal, role *Role) (policy.Explanation, error) {
+	if role.Err != nil {
+		return policy.Explanation{}, role.Err
+	}
+	in := policy.Inputs{Resource: role.Trust}
+	if who.Caller != nil {
+		if err := d.callerPolicies(who.Caller, &in); err != nil {
+			return policy.Explanation{}, err
+		}
+		in.SameAccount = who.Caller.AccountID == role.AccountID
+	}
+	return d.decide(req, need, who, &in), nil
+}
+
+func (d *Directory) decide(req *Request, need Access, who policy.Principal, in *policy.Inputs) policy.Explanation {
+	keys := contexts.Get().(*policy.Context)
+	keys.Reset(nil)
+	defer contexts.Put(keys)
+	d.setKeys(keys, req)
+	if need.Keys != nil {
+		need.Keys(keys)
+	}
+	return policy.Explain(&policy.Request{Action: need.Action, Resource: need.Resource, Principal: who, Context: keys}, in)
+}
+
+// callerPolicies finds the policies of a caller. A user or role that is gone, or was made again under the same name, has none,
+// so whatever still holds its credentials is denied.
+func (d *Directory) callerPolicies(caller *identity.Caller, in *policy.Inputs) error {
+	switch {
+	case caller.Session != nil:
+		role, ok := d.RoleByARN(caller.Session.RoleARN)
+		if !ok || role.ID != caller.Session.RoleID {
+			return nil
+		}
+		in.Identity = role.Policies
+		for i, text := range caller.Session.Policies {
+			p, err := policy.Parse(policy.Session, text)
+			if err != nil {
+				return fmt.Errorf("compiling session policy %d of %s: %w", i+1, caller.ARN, err)
+			}
+			in.Session = append(in.Session, &policy.Named{Name: "session policy " + strconv.Itoa(i+1), Policy: p})
+		}
+		return role.Err
+	case caller.Type == identity.CallerUser:
+		user, ok := d.User(caller.AccountID, caller.UserName)
+		if !ok || user.ID != caller.UserID {
+			return nil
+		}
+		in.Identity = user.Policies
+		return user.Err
+	}
+	return nil
+}
+
+// setKeys sets the condition keys that every request has.
+// See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html.
+func (d *Directory) setKeys(keys *policy.Context, req *Request) {
+	keys.Set("aws:CurrentTime", req.Time.UTC().Format(time.RFC3339))
+	keys.Set("aws:EpochTime", strconv.FormatInt(req.Time.Unix(), 10))
+	keys.Set("aws:SecureTransport", strconv.FormatBool(req.Secure))
+	keys.Set("aws:PrincipalIsAWSService", "false")
+	set := func(key, value string) {
+		if value != "" {
+			keys.Set(key, value)
+		}
+	}
+	set("aws:SourceIp", req.SourceIP)
+	set("aws:UserAgent", req.UserAgent)
+	set("aws:RequestedRegion", req.Region)
+	caller := req.Caller
+	if caller == nil || caller.Type == identity.CallerAnonymous || caller.Type == "" {
+		return
+	}
+	keys.Set("aws:PrincipalArn", caller.PrincipalARN())
+	keys.Set("aws:PrincipalAccount", caller.AccountID)
+	keys.Set("aws:PrincipalType", string(caller.Type))
+	keys.Set("aws:userid", caller.UserID)
+	set("aws:username", caller.UserName)
+	if user, ok := d.User(caller.AccountID, caller.UserName); ok && caller.Type == identity.CallerUser {
+		keys.SetTags("aws:PrincipalTag/", user.Tags)
+	}
+	if session := caller.Session; session != nil {
+		if role, ok := d.RoleByARN(session.RoleARN); ok && role.ID == session.RoleID {
+			keys.SetTags("aws:PrincipalTag/", role.Tags)
+		}
+		keys.SetTags("aws:PrincipalTag/", session.Tags) // over the role's
+		keys.Set("aws:TokenIssueTime", session.IssuedAt.UTC().Format(time.RFC3339))
+		set("aws:SourceIdentity", session.SourceIdentity)
+		for key, value := range session.Federated {
+			keys.Set(key, value)
+		}
+	}
+}
+
+// SetRequestTags sets the condition keys for tags that a request brings.
+func SetRequestTags(keys *policy.Context, tags []identity.Tag) {
+	names := make([]string, len(tags))
+	for i, tag := range tags {
+		names[i] = tag.Key
+	}
+	keys.SetTags("aws:RequestTag/", tags)
+	keys.SetMany("aws:TagKeys", names...)
+}

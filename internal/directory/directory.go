@@ -1,0 +1,201 @@
+// Package directory is what the control plane knows, in memory: clusters and pod identity associations, roles with their policies
+// compiled, users, access keys and OpenID Connect providers. Every replica holds all of it, kept current by the store's watch,
+// so that requests are judged without waiting for anything.
+//
+// It also judges: [Directory.Authorize] says whether a caller may do something. It does not authenticate, and it writes nothing;
+// the services write through its collections.
+package directory
+
+import (
+	"iter"
+	"strings"
+
+	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/store"
+)
+
+// Directory holds the collections, for writing and for reads that must see every acknowledged write, and indexes of them.
+// Make it before the store is loaded.
+type Directory struct {
+	Clusters       *store.Collection[identity.Cluster]        // by name
+	Associations   *store.Collection[identity.Association]    // by AssociationKey
+	AssociationIDs *store.Collection[identity.AssociationRef] // by id
+	ClientRequests *store.Collection[identity.ClientRequest]  // by cluster and token digest
+	Roles          *store.Collection[identity.Role]           // by Key
+	Users          *store.Collection[identity.User]           // by Key
+	AccessKeys     *store.Collection[identity.AccessKey]      // by id
+	Providers      *store.Collection[identity.OIDCProvider]   // by ProviderKey
+	BuiltIn        *store.Collection[BuiltInCluster]          // by name of the cluster; not held in memory
+
+	clusters       *store.Index[*identity.Cluster]
+	associations   *store.Index[*identity.Association]
+	associationIDs *store.Index[identity.AssociationRef]
+	clientRequests *store.Index[identity.ClientRequest]
+	roles          *store.Index[*Role]
+	users          *store.Index[*User]
+	accessKeys     *store.Index[*identity.AccessKey]
+	providers      *store.Index[*identity.OIDCProvider]
+}
+
+// BuiltInCluster is what a server needs to be a cluster's token issuer itself.
+type BuiltInCluster struct {
+	IssuerID  string `json:"issuerId"`  // last part of the issuer's URL
+	SealedKey []byte `json:"sealedKey"` // signing key
+}
+
+// New defines the collections and their indexes in a store that is not loaded yet.
+func New(s *store.Store) *Directory {
+	d := &Directory{
+		Clusters:       store.Define[identity.Cluster](s, "clusters"),
+		Associations:   store.Define[identity.Association](s, "associations"),
+		AssociationIDs: store.Define[identity.AssociationRef](s, "association-ids"),
+		ClientRequests: store.Define[identity.ClientRequest](s, "client-requests"),
+		Roles:          store.Define[identity.Role](s, "iam/roles"),
+		Users:          store.Define[identity.User](s, "iam/users"),
+		AccessKeys:     store.Define[identity.AccessKey](s, "iam/access-keys"),
+		Providers:      store.Define[identity.OIDCProvider](s, "iam/oidc-providers"),
+		BuiltIn:        store.Define[BuiltInCluster](s, "built-in-clusters"),
+	}
+	d.clusters = store.NewIndex(d.Clusters, pointer[identity.Cluster])
+	d.associations = store.NewIndex(d.Associations, pointer[identity.Association])
+	d.associationIDs = store.NewIndex(d.AssociationIDs, func(_ string, ref identity.AssociationRef) identity.AssociationRef { return ref })
+	d.clientRequests = store.NewIndex(d.ClientRequests, func(_ string, r identity.ClientRequest) identity.ClientRequest { return r })
+	d.roles = store.NewIndex(d.Roles, compileRole)
+	d.users = store.NewIndex(d.Users, compileUser)
+	d.accessKeys = store.NewIndex(d.AccessKeys, pointer[identity.AccessKey])
+	d.providers = store.NewIndex(d.Providers, pointer[identity.OIDCProvider])
+	return d
+}
+
+func pointer[T any](_ string, value T) *T { return &value }
+
+// Key is where a role or a user is stored: names are unique in an account without regard to case.
+func Key(accountID, name string) string { return accountID + "/" + strings.ToLower(name) }
+
+// AssociationKey is where a service account's association is stored.
+func AssociationKey(cluster string, sa identity.ServiceAccount) string {
+	return cluster + "/" + sa.Namespace + "/" + sa.Name
+}
+
+// ProviderKey is where an account's OpenID Connect provider is stored; the issuer may have its scheme or not.
+func ProviderKey(accountID, issuer string) string {
+	return accountID + "/" + identity.IssuerHostPath(issuer)
+}
+
+// Cluster finds a cluster. What is returned is shared and must not be changed; so it is with all that follow.
+func (d *Directory) Cluster(name string) (*identity.Cluster, bool) { return d.clusters.Get(name) }
+
+// ScanClusters goes through the clusters in the order of their names, beginning after a name.
+func (d *Directory) ScanClusters(after string) iter.Seq2[string, *identity.Cluster] {
+	return d.clusters.Scan("", after)
+}
+
+// Association finds the association of a service account.
+func (d *Directory) Association(cluster string, sa identity.ServiceAccount) (*identity.Association, bool) {
+	return d.associations.Get(AssociationKey(cluster, sa))
+}
+
+// AssociationByKey finds an association by its [AssociationKey].
+func (d *Directory) AssociationByKey(key string) (*identity.Association, bool) {
+	return d.associations.Get(key)
+}
+
+// AssociationByID finds an association of a cluster by its id.
+func (d *Directory) AssociationByID(cluster, id string) (*identity.Association, bool) {
+	ref, ok := d.associationIDs.Get(id)
+	if !ok {
+		return nil, false
+	}
+	association, ok := d.associations.Get(ref.Key)
+	if !ok || association.ClusterName != cluster {
+		return nil, false
+	}
+	return association, true
+}
+
+// ScanAssociations goes through the associations whose key begins with prefix, in the order of their keys, beginning after a key.
+func (d *Directory) ScanAssociations(prefix, after string) iter.Seq2[string, *identity.Association] {
+	return d.associations.Scan(prefix, after)
+}
+
+// CountAssociations counts a cluster's associations.
+func (d *Directory) CountAssociations(cluster string) int { return d.associations.Len(cluster + "/") }
+
+// ClientRequest finds the request that a client sent under an idempotency token.
+func (d *Directory) ClientRequest(key string) (identity.ClientRequest, bool) {
+	return d.clientRequests.Get(key)
+}
+
+// Role finds a role by account and name.
+func (d *Directory) Role(accountID, name string) (*Role, bool) {
+	return d.roles.Get(Key(accountID, name))
+}
+
+// RoleByARN finds a role by its ARN, the path included.
+func (d *Directory) RoleByARN(text string) (*Role, bool) {
+	arn, name, err := identity.ParseRoleARN(text)
+	if err != nil {
+		return nil, false
+	}
+	role, ok := d.Role(arn.AccountID, name)
+	if !ok || role.ARN() != text {
+		return nil, false
+	}
+	return role, true
+}
+
+// ScanRoles goes through the roles whose key begins with prefix, in the order of their keys, beginning after a key.
+func (d *Directory) ScanRoles(prefix, after string) iter.Seq2[string, *Role] {
+	return d.roles.Scan(prefix, after)
+}
+
+// User finds a user by account and name.
+func (d *Directory) User(accountID, name string) (*User, bool) {
+	return d.users.Get(Key(accountID, name))
+}
+
+// AccessKey finds a long-term access key.
+func (d *Directory) AccessKey(id string) (*identity.AccessKey, bool) { return d.accessKeys.Get(id) }
+
+// ScanAccessKeys goes through all long-term access keys.
+func (d *Directory) ScanAccessKeys() iter.Seq[*identity.AccessKey] {
+	return values(d.accessKeys.Scan("", ""))
+}
+
+// Provider finds the account's OpenID Connect provider for an issuer.
+func (d *Directory) Provider(accountID, issuer string) (*identity.OIDCProvider, bool) {
+	return d.providers.Get(ProviderKey(accountID, issuer))
+}
+
+// ScanProviders goes through an account's OpenID Connect providers.
+func (d *Directory) ScanProviders(accountID string) iter.Seq[*identity.OIDCProvider] {
+	return values(d.providers.Scan(accountID+"/", ""))
+}
+
+func values[V any](entries iter.Seq2[string, V]) iter.Seq[V] {
+	return func(yield func(V) bool) {
+		for _, v := range entries {
+			if !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+// PrincipalExists tells whether the AWS principal of a trust policy names something that exists: an account, or a role or user in
+// it. Principals of other kinds (sessions) cannot be looked up and are taken as they are.
+func (d *Directory) PrincipalExists(principal string) bool {
+	arn, err := identity.ParseARN(principal)
+	if err != nil {
+		return principal == "*" || identity.ValidAccountID(principal)
+	}
+	if role, ok := strings.CutPrefix(arn.Resource, "role/"); ok && role != "" && arn.Service == "iam" {
+		_, ok := d.RoleByARN(principal)
+		return ok
+	}
+	if path, ok := strings.CutPrefix(arn.Resource, "user"); ok && arn.Service == "iam" {
+		user, ok := d.User(arn.AccountID, path[strings.LastIndexByte(path, '/')+1:])
+		return ok && user.ARN() == principal
+	}
+	return true
+}
