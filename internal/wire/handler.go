@@ -1,0 +1,177 @@
+package wire
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"reflect"
+	"runtime/debug"
+	"time"
+
+	"github.com/podid/podid/internal/audit"
+	"github.com/podid/podid/internal/authn"
+	"github.com/podid/podid/internal/directory"
+	"github.com/podid/podid/internal/identity"
+)
+
+const (
+	// maxBody caps a request body. The largest useful one is a policy document, 131,072 characters that a form may triple.
+	maxBody = 1 << 20
+	// bodyDeadline is how long a client may take to send its body.
+	bodyDeadline = 10 * time.Second
+	// callDeadline is how long an operation may take. SDKs give up after about a minute.
+	callDeadline = 30 * time.Second
+)
+
+// Protocol is how a service's requests, answers and errors are spelled: [RESTJSON] or [Query].
+type Protocol interface {
+	errors() *protocolErrors
+	route(ops []Operation, r *http.Request, body []byte) (*Operation, params, error)
+	decode(in any, p params, body []byte) error
+	writeAnswer(w http.ResponseWriter, operation, requestID string, out any) error
+	writeError(w http.ResponseWriter, requestID string, e *Error)
+}
+
+// params are the parts of a request that the router has already read.
+type params struct {
+	labels map[string]string // of the path, unescaped
+	query  url.Values        // of the URL in restJson1, the whole form in awsQuery
+}
+
+// Config is what all services' handlers share.
+type Config struct {
+	Authenticator *authn.Authenticator
+	Directory     *directory.Directory
+	Audit         *audit.Log
+	Metrics       *Metrics
+	Logger        *slog.Logger
+	Now           func() time.Time
+}
+
+// Handler serves one service.
+type Handler struct {
+	cfg     Config
+	service Service
+}
+
+// New returns the handler of a service.
+func New(cfg Config, service Service) *Handler {
+	return &Handler{cfg, service}
+}
+
+// ServeHTTP answers one request: the only place that writes answers, audit entries, request log lines and metrics.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := h.cfg.Now()
+	ctx, cancel := context.WithTimeout(r.Context(), callDeadline)
+	defer cancel()
+	call := h.newCall(r, start)
+	out, err := h.serve(ctx, w, r, call)
+
+	entry := call.Entry
+	answer := h.refusal(err, entry)
+	entry.Status, entry.Duration = http.StatusOK, h.cfg.Now().Sub(start)
+	if answer != nil {
+		entry.Status, entry.Code, entry.Message = answer.Status, answer.Code, answer.Message
+	}
+	if err := h.cfg.Audit.Append(entry); err != nil { // no record, no effect: the client must not get what it asked for
+		answer = h.refusal(err, entry)
+		entry.Status, entry.Code = answer.Status, answer.Code
+	}
+	w.Header().Set("X-Amzn-Requestid", entry.RequestID)
+	if answer == nil {
+		if err := h.service.Protocol.writeAnswer(w, entry.Operation, entry.RequestID, out); err != nil {
+			answer = h.refusal(err, entry)
+		}
+	}
+	if answer != nil {
+		h.service.Protocol.writeError(w, entry.RequestID, answer)
+	}
+	h.cfg.Metrics.observe(entry)
+	h.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "request", slog.String("service", entry.Service), slog.String("operation", entry.Operation),
+		slog.String("code", entry.Code), slog.Int("status", entry.Status), slog.String("request_id", entry.RequestID),
+		slog.String("caller", entry.Caller), slog.Duration("duration", entry.Duration))
+}
+
+// Describe takes from a request what policies may ask about it, besides its caller and its region.
+func Describe(r *http.Request, now time.Time) directory.Request {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	userAgent := r.UserAgent()
+	return directory.Request{Time: now, SourceIP: host, UserAgent: userAgent[:min(len(userAgent), 256)], Secure: r.TLS != nil}
+}
+
+func (h *Handler) newCall(r *http.Request, now time.Time) *Call {
+	call := &Call{request: Describe(r, now), directory: h.cfg.Directory, denied: h.service.Denied}
+	call.request.Caller = &call.Caller
+	call.Entry = &audit.Entry{
+		Time: now, RequestID: identity.NewUUID(rand.Reader), Service: h.service.Name, Operation: "Unknown",
+		SourceIP: call.request.SourceIP, UserAgent: call.request.UserAgent,
+	}
+	return call
+}
+
+// serve takes the request through authentication and its operation. A panic of an operation is that request's fault only.
+func (h *Handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Request, call *Call) (out any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	spelling := h.service.Protocol.errors()
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyDeadline)) // a recorder in a test has none to set
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return nil, &Error{spelling.tooLarge, http.StatusRequestEntityTooLarge, fmt.Sprintf("The request body is larger than %d bytes.", maxBody), nil}
+	} else if err != nil {
+		return nil, &Error{"RequestTimeout", http.StatusRequestTimeout, "The request body did not arrive whole within 10 seconds.", nil}
+	}
+	operation, params, routeErr := h.service.Protocol.route(h.service.Operations, r, body)
+	if operation != nil {
+		call.Entry.Operation = operation.name
+	}
+	if operation == nil || !operation.anonymous {
+		if err := h.authenticate(r, body, call); err != nil {
+			return nil, spelling.authenticationError(err)
+		}
+	}
+	if routeErr != nil {
+		return nil, routeErr
+	}
+	in := reflect.New(operation.input).Interface()
+	if err := h.service.Protocol.decode(in, params, body); err != nil {
+		return nil, err
+	}
+	return operation.run(ctx, call, in)
+}
+
+func (h *Handler) authenticate(r *http.Request, body []byte, call *Call) error {
+	caller, region, err := h.cfg.Authenticator.Authenticate(r, h.service.Name, body)
+	if err != nil {
+		return err
+	}
+	call.Caller, call.Region = *caller, region
+	call.request.Region = region
+	call.Entry.Caller, call.Entry.AccessKey, call.Entry.Region = caller.ARN, caller.AccessKeyID, region
+	return nil
+}
+
+// refusal turns an error into what the client gets. A fault is logged here, once, and the client learns only the request id.
+func (h *Handler) refusal(err error, entry *audit.Entry) *Error {
+	if err == nil {
+		return nil
+	}
+	var answer *Error
+	if errors.As(err, &answer) {
+		return answer
+	}
+	h.cfg.Logger.Error("fault", "service", entry.Service, "operation", entry.Operation, "request_id", entry.RequestID, "err", err)
+	return h.service.Fault("The request failed inside podid. It may be tried again; the server's log names the cause under request id " + entry.RequestID + ".")
+}
