@@ -1,0 +1,52 @@
+package iam
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/wire"
+)
+
+// errConstraint spells a violated constraint of the API's model.
+func errConstraint(value any, member, rule string) *wire.Error {
+	return errValidation("1 validation error detected: Value '%v' at '%s' failed to satisfy constraint: %s", value, member, rule)
+}
+
+func checkName(member, name string, limit int) error {
+	switch {
+	case name == "":
+		return errConstraint("", member, "Member must have length greater than or equal to 1")
+	case len(name) > limit:
+		return errValidation("1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: "+
+			"Member must have length less than or equal to %d", name[:min(len(name), 200)], member, limit)
+	case !identity.ValidIAMName(name, limit):
+		return errConstraint(name, member, `Member must satisfy regular expression pattern: [\w+=,.@-]+`)
+	}
+	return nil
+}
+
+func checkDescription(text *string) error {
+	if utf8.RuneCountInString(*text) > 1000 {
+		return errConstraint((*text)[:40]+"…", "description", "Member must have length less than or equal to 1000")
+	}
+	return nil
+}
+
+func checkDuration(seconds *int32) error {
+	if seconds != nil && (*seconds < 3600 || *seconds > 43200) {
+		return errConstraint(*seconds, "maxSessionDuration", "Member must have value between 3600 and 43200")
+	}
+	return nil
+}
+
+// documentSize counts a document's characters as IAM's limits do: without white space.
+func documentSize(text string) int {
+	n := 0
+	for _, r := range text {
+		if !strings.ContainsRune(" \t\r\n", r) {
+			n++
+		}
+	}
+	return n
+}

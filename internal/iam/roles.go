@@ -1,0 +1,254 @@
+package iam
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/podid/podid/internal/directory"
+	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/policy"
+	"github.com/podid/podid/internal/store"
+	"github.com/podid/podid/internal/wire"
+)
+
+// maxTrustPolicy is the size limit of a trust policy in characters, white space not counted.
+const maxTrustPolicy = 2048
+
+type roleInput struct {
+	RoleName string `form:"RoleName"`
+}
+
+func (in *roleInput) Validate() error { return checkName("roleName", in.RoleName, 64) }
+
+type createRoleInput struct {
+	RoleName                 string         `form:"RoleName"`
+	Path                     string         `form:"Path"`
+	AssumeRolePolicyDocument string         `form:"AssumeRolePolicyDocument"`
+	Description              string         `form:"Description"`
+	MaxSessionDuration       *int32         `form:"MaxSessionDuration"`
+	PermissionsBoundary      string         `form:"PermissionsBoundary"`
+	Tags                     []tagStructure `form:"Tags"`
+}
+
+func (in *createRoleInput) Validate() error {
+	if in.Path == "" {
+		in.Path = "/"
+	}
+	switch err := checkName("roleName", in.RoleName, 64); {
+	case err != nil:
+		return err
+	case !identity.ValidIAMPath(in.Path):
+		return errValidation("The specified value for path is invalid. It must begin and end with / and contain only printable ASCII characters.")
+	case in.PermissionsBoundary != "":
+		return errInvalidInput("PermissionsBoundary is not supported by this version of podid. Create the role without it.")
+	}
+	if err := checkDescription(&in.Description); err != nil {
+		return err
+	}
+	if err := checkDuration(in.MaxSessionDuration); err != nil {
+		return err
+	}
+	return checkTags(in.Tags)
+}
+
+type roleStructure struct {
+	Path                     string    `xml:"Path"`
+	RoleName                 string    `xml:"RoleName"`
+	RoleID                   string    `xml:"RoleId"`
+	ARN                      string    `xml:"Arn"`
+	CreateDate               wire.Time `xml:"CreateDate"`
+	AssumeRolePolicyDocument string    `xml:"AssumeRolePolicyDocument"`
+	Description              string    `xml:"Description,omitempty"`
+	MaxSessionDuration       int32     `xml:"MaxSessionDuration,omitempty"`
+	Tags                     *tagList  `xml:"Tags"`
+}
+
+type roleOutput struct {
+	Role roleStructure `xml:"Role"`
+}
+
+// describeRole leaves the tags out, as ListRoles does.
+func describeRole(r *identity.Role) roleStructure {
+	return roleStructure{
+		Path: r.Path, RoleName: r.Name, RoleID: r.ID, ARN: r.ARN(), CreateDate: wire.Time(r.CreatedAt),
+		AssumeRolePolicyDocument: escapeDocument(r.TrustPolicy), Description: r.Description, MaxSessionDuration: r.MaxSessionDuration,
+	}
+}
+
+// escapeDocument percent-encodes a policy document, the form in which IAM returns it.
+func escapeDocument(text string) string { return strings.ReplaceAll(url.QueryEscape(text), "+", "%20") }
+
+// CreateRole makes a role. The trust policy is kept as the caller wrote it, white space included.
+// See https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html.
+func (s *Service) CreateRole(ctx context.Context, call *wire.Call, in *createRoleInput) (*roleOutput, error) {
+	if err := s.checkTrustPolicy(in.AssumeRolePolicyDocument); err != nil {
+		return nil, err
+	}
+	role := identity.Role{
+		AccountID: call.Caller.AccountID, Partition: s.Partition, Path: in.Path, Name: in.RoleName,
+		ID:          identity.NewID(s.Random, identity.RoleID, call.Caller.AccountID),
+		Description: in.Description, TrustPolicy: in.AssumeRolePolicyDocument, MaxSessionDuration: 3600,
+		Tags: tagsOf(in.Tags), CreatedAt: s.Now(),
+	}
+	if in.MaxSessionDuration != nil {
+		role.MaxSessionDuration = *in.MaxSessionDuration
+	}
+	err := s.Store.Commit(ctx, s.Directory.Roles.Create(directory.Key(role.AccountID, role.Name), role))
+	switch {
+	case errors.Is(err, store.ErrExists):
+		return nil, errEntityAlreadyExists("Role with name %s already exists.", in.RoleName)
+	case err != nil:
+		return nil, err
+	}
+	out := &roleOutput{Role: describeRole(&role)}
+	out.Role.MaxSessionDuration = 0 // IAM's answer to CreateRole does not have it
+	out.Role.Tags = listTags(role.Tags)
+	return out, nil
+}
+
+// GetRole returns a role with its tags.
+// See https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetRole.html.
+func (s *Service) GetRole(ctx context.Context, call *wire.Call, in *roleInput) (*roleOutput, error) {
+	role, err := s.role(ctx, call, in.RoleName)
+	if err != nil {
+		return nil, err
+	}
+	out := &roleOutput{Role: describeRole(&role)}
+	out.Role.Tags = listTags(role.Tags)
+	return out, nil
+}
+
+type listRolesInput struct {
+	PathPrefix string `form:"PathPrefix"`
+	page
+}
+
+type listRolesOutput struct {
+	Roles []roleStructure `xml:"Roles>member"`
+	pageEnd
+}
+
+// ListRoles returns the account's roles in the order of their names, without their tags.
+// See https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListRoles.html.
+func (s *Service) ListRoles(_ context.Context, call *wire.Call, in *listRolesInput) (*listRolesOutput, error) {
+	out := &listRolesOutput{Roles: []roleStructure{}}
+	account := call.Caller.AccountID + "/"
+	for key, role := range s.Directory.ScanRoles(account, in.after(account)) {
+		if !strings.HasPrefix(role.Path, in.PathPrefix) {
+			continue
+		}
+		if len(out.Roles) == in.limit() {
+			out.truncate(strings.TrimPrefix(directory.Key(call.Caller.AccountID, out.Roles[len(out.Roles)-1].RoleName), account))
+			break
+		}
+		_ = key
+		out.Roles = append(out.Roles, describeRole(&role.Role))
+	}
+	return out, nil
+}
+
+type updateRoleInput struct {
+	roleInput
+	Description        *string `form:"Description"`
+	MaxSessionDuration *int32  `form:"MaxSessionDuration"`
+}
+
+type empty struct{}
+
+// emptyResult has a Result element with nothing in it, as UpdateRole's answer does.
+type emptyResult struct {
+	Nothing *empty `xml:"Nothing"`
+}
+
+// UpdateRole changes the description and the longest session; what is not given stays.
+// See https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateRole.html.
+func (s *Service) UpdateRole(ctx context.Context, call *wire.Call, in *updateRoleInput) (*emptyResult, error) {
+	if in.Description != nil {
+		if err := checkDescription(in.Description); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkDuration(in.MaxSessionDuration); err != nil {
+		return nil, err
+	}
+	return &emptyResult{}, s.updateRole(ctx, call, in.RoleName, func(r *identity.Role) error {
+		if in.Description != nil {
+			r.Description = *in.Description
+		}
+		if in.MaxSessionDuration != nil {
+			r.MaxSessionDuration = *in.MaxSessionDuration
+		}
+		return nil
+	})
+}
+
+type updateTrustInput struct {
+	roleInput
+	PolicyDocument string `form:"PolicyDocument"`
+}
+
+// UpdateAssumeRolePolicy replaces the trust policy.
+// See https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateAssumeRolePolicy.html.
+func (s *Service) UpdateAssumeRolePolicy(ctx context.Context, call *wire.Call, in *updateTrustInput) (*empty, error) {
+	if err := s.checkTrustPolicy(in.PolicyDocument); err != nil {
+		return nil, err
+	}
+	return &empty{}, s.updateRole(ctx, call, in.RoleName, func(r *identity.Role) error {
+		r.TrustPolicy = in.PolicyDocument
+		return nil
+	})
+}
+
+// DeleteRole deletes a role that has no inline policies. Its sessions lose their permissions at once.
+// See https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeleteRole.html.
+func (s *Service) DeleteRole(ctx context.Context, call *wire.Call, in *roleInput) (*empty, error) {
+	_, err := s.Directory.Roles.Remove(ctx, directory.Key(call.Caller.AccountID, in.RoleName), func(r *identity.Role) ([]store.Op, error) {
+		if len(r.InlinePolicies) > 0 {
+			return nil, errDeleteConflict("Cannot delete entity, must delete policies first.")
+		}
+		return nil, nil
+	})
+	return &empty{}, roleError(err, in.RoleName)
+}
+
+// role reads a role of the caller's account.
+func (s *Service) role(ctx context.Context, call *wire.Call, name string) (identity.Role, error) {
+	role, err := s.Directory.Roles.Get(ctx, directory.Key(call.Caller.AccountID, name))
+	return role, roleError(err, name)
+}
+
+func (s *Service) updateRole(ctx context.Context, call *wire.Call, name string, change func(*identity.Role) error) error {
+	_, err := s.Directory.Roles.Update(ctx, directory.Key(call.Caller.AccountID, name), change)
+	return roleError(err, name)
+}
+
+// roleError spells the store's facts about a role; anything else stays a fault.
+func roleError(err error, name string) error {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return errRoleNotFound(name)
+	case errors.Is(err, store.ErrConflict):
+		return errConcurrentModification("The role " + name)
+	default:
+		return err
+	}
+}
+
+// checkTrustPolicy refuses a trust policy that does not parse, is too large, or names roles or users that do not exist.
+func (s *Service) checkTrustPolicy(text string) error {
+	parsed, err := policy.Parse(policy.Trust, text)
+	if err != nil {
+		return errMalformedPolicyDocument(err.Error())
+	}
+	if size := documentSize(text); size > maxTrustPolicy {
+		return errLimitExceeded("Cannot exceed quota for ACLSizePerRole: %d", maxTrustPolicy)
+	}
+	for _, principal := range parsed.Principals() {
+		if !s.Directory.PrincipalExists(principal) {
+			return errMalformedPolicyDocument(`Invalid principal in policy: "AWS":"` + principal + `"`)
+		}
+	}
+	return nil
+}
