@@ -1,0 +1,64 @@
+// Package eks is the EKS API as far as podid goes: pod identity associations, clusters and their tags.
+//
+// It decides what may be associated with what. Who a pod is and what it gets is decided when its token is exchanged, by eksauth.
+// See https://docs.aws.amazon.com/eks/latest/APIReference/.
+package eks
+
+import (
+	"io"
+	"time"
+
+	"github.com/podid/podid/internal/credential"
+	"github.com/podid/podid/internal/directory"
+	"github.com/podid/podid/internal/store"
+	"github.com/podid/podid/internal/wire"
+)
+
+// DefaultAssociationLimit is how many associations a cluster may have if nothing else is configured.
+const DefaultAssociationLimit = 5000
+
+// Config is what the service stands on.
+type Config struct {
+	Store            *store.Store
+	Directory        *directory.Directory
+	Keyring          *credential.Keyring // seals paging tokens
+	AssociationLimit int                 // per cluster; 0 means DefaultAssociationLimit
+	Now              func() time.Time
+	Random           io.Reader // of new ids
+}
+
+// Service implements the operations.
+type Service struct {
+	Config
+}
+
+// New returns the service.
+func New(cfg Config) *Service {
+	if cfg.AssociationLimit == 0 {
+		cfg.AssociationLimit = DefaultAssociationLimit
+	}
+	return &Service{cfg}
+}
+
+// API declares the operations.
+func (s *Service) API() wire.Service {
+	const associations = "/clusters/{name}/pod-identity-associations"
+	return wire.Service{
+		Name:     "eks",
+		Protocol: wire.RESTJSON(),
+		Denied:   errAccessDenied,
+		Fault:    errServer,
+		Operations: []wire.Operation{
+			wire.Op("CreatePodIdentityAssociation", "POST "+associations, s.createAccess, s.CreatePodIdentityAssociation),
+			wire.Op("ListPodIdentityAssociations", "GET "+associations, s.listAccess, s.ListPodIdentityAssociations),
+			wire.Op("DescribePodIdentityAssociation", "GET "+associations+"/{id}", s.describeAccess, s.DescribePodIdentityAssociation),
+			wire.Op("UpdatePodIdentityAssociation", "POST "+associations+"/{id}", s.updateAccess, s.UpdatePodIdentityAssociation),
+			wire.Op("DeletePodIdentityAssociation", "DELETE "+associations+"/{id}", s.deleteAccess, s.DeletePodIdentityAssociation),
+			wire.Op("ListClusters", "GET /clusters", s.listClustersAccess, s.ListClusters),
+			wire.Op("DescribeCluster", "GET /clusters/{name}", s.describeClusterAccess, s.DescribeCluster),
+			wire.Op("TagResource", "POST /tags/{arn...}", s.tagAccess, s.TagResource),
+			wire.Op("UntagResource", "DELETE /tags/{arn...}", s.untagAccess, s.UntagResource),
+			wire.Op("ListTagsForResource", "GET /tags/{arn...}", s.listTagsAccess, s.ListTagsForResource),
+		},
+	}
+}
