@@ -1,0 +1,208 @@
+package sts
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/podid/podid/internal/assume"
+	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/policy"
+	"github.com/podid/podid/internal/wire"
+)
+
+const (
+	minDuration     = 900
+	maxDuration     = 43200
+	defaultDuration = 3600
+	chainedDuration = 3600 // for a role assumed with a role's session
+)
+
+type tagStructure struct {
+	Key   string `form:"Key"`
+	Value string `form:"Value"`
+}
+
+type policyARNStructure struct {
+	ARN string `form:"arn"` // lower case on the wire
+}
+
+// sessionInput is what AssumeRole and AssumeRoleWithWebIdentity have in common.
+type sessionInput struct {
+	RoleARN         string               `form:"RoleArn"`
+	RoleSessionName string               `form:"RoleSessionName"`
+	DurationSeconds *int32               `form:"DurationSeconds"`
+	Policy          *string              `form:"Policy"`
+	PolicyARNs      []policyARNStructure `form:"PolicyArns"`
+}
+
+// Validate checks form and limits.
+func (in *sessionInput) Validate() error {
+	switch {
+	case len(in.RoleARN) < 20 || len(in.RoleARN) > 2048:
+		return errConstraint(in.RoleARN, "roleArn", "Member must have length between 20 and 2048")
+	case !identity.ValidSessionName(in.RoleSessionName):
+		if utf8.RuneCountInString(in.RoleSessionName) > 64 {
+			return errConstraint(in.RoleSessionName, "roleSessionName", "Member must have length less than or equal to 64")
+		}
+		return errConstraint(in.RoleSessionName, "roleSessionName", `Member must satisfy regular expression pattern: [\w+=,.@-]{2,64}`)
+	case in.DurationSeconds != nil && (*in.DurationSeconds < minDuration || *in.DurationSeconds > maxDuration):
+		return errValidation("1 validation error detected: Value '%d' at 'durationSeconds' failed to satisfy constraint: "+
+			"Member must have value between %d and %d", *in.DurationSeconds, minDuration, maxDuration)
+	case len(in.PolicyARNs) > 0:
+		return errValidation("PolicyArns is not supported by this version of podid, which has no managed policies. Pass the policy's text as Policy.")
+	case in.Policy != nil && (*in.Policy == "" || utf8.RuneCountInString(*in.Policy) > 2048):
+		return errValidation("1 validation error detected: Value at 'policy' failed to satisfy constraint: Member must have length between 1 and 2048")
+	}
+	if _, _, err := identity.ParseRoleARN(in.RoleARN); err != nil {
+		return errValidation("%s is invalid: it is %v.", in.RoleARN[:min(len(in.RoleARN), 300)], err)
+	}
+	return nil
+}
+
+func errConstraint(value, member, rule string) *wire.Error {
+	return errValidation("1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: %s", value[:min(len(value), 120)], member, rule)
+}
+
+// duration is how long the session is to last.
+func (in *sessionInput) duration() time.Duration {
+	seconds := int32(defaultDuration)
+	if in.DurationSeconds != nil {
+		seconds = *in.DurationSeconds
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+// policies are the session's policies, parsed for their errors.
+func (in *sessionInput) policies() ([]string, error) {
+	if in.Policy == nil {
+		return nil, nil
+	}
+	if _, err := policy.Parse(policy.Session, *in.Policy); err != nil {
+		return nil, errMalformedPolicyDocument(err.Error())
+	}
+	return []string{*in.Policy}, nil
+}
+
+type assumeRoleInput struct {
+	sessionInput
+	Tags              []tagStructure `form:"Tags"`
+	TransitiveTagKeys []string       `form:"TransitiveTagKeys"`
+	ExternalID        *string        `form:"ExternalId"`
+	SourceIdentity    *string        `form:"SourceIdentity"`
+	SerialNumber      *string        `form:"SerialNumber"`
+}
+
+// Validate checks form and limits.
+func (in *assumeRoleInput) Validate() error {
+	if err := in.sessionInput.Validate(); err != nil {
+		return err
+	}
+	if err := identity.CheckTags(in.tags()); err != nil {
+		return errInvalidParameterValue("Invalid session tags: %v.", err)
+	}
+	for _, key := range in.TransitiveTagKeys {
+		if identity.FindTag(in.tags(), key) < 0 {
+			return errInvalidParameterValue("The transitive tag key %q is not the key of one of the session tags.", key)
+		}
+	}
+	switch {
+	case in.ExternalID != nil && !validExternalID(*in.ExternalID):
+		return errConstraint(*in.ExternalID, "externalId", `Member must satisfy regular expression pattern: [\w+=,.@:\/-]{2,1224}`)
+	case in.SourceIdentity != nil && !identity.ValidSessionName(*in.SourceIdentity):
+		return errConstraint(*in.SourceIdentity, "sourceIdentity", `Member must satisfy regular expression pattern: [\w+=,.@-]{2,64}`)
+	case in.SerialNumber != nil:
+		return errValidation("Multi-factor authentication is not supported: call without SerialNumber and TokenCode.")
+	}
+	return nil
+}
+
+func validExternalID(s string) bool {
+	return 2 <= len(s) && len(s) <= 1224 && strings.Trim(assume.SessionName(strings.NewReplacer(":", "", "/", "").Replace(s)), "") ==
+		strings.NewReplacer(":", "", "/", "").Replace(s)
+}
+
+func (in *assumeRoleInput) tags() []identity.Tag {
+	tags := make([]identity.Tag, 0, len(in.Tags))
+	for _, tag := range in.Tags {
+		tags = append(tags, identity.Tag(tag))
+	}
+	return tags
+}
+
+type assumeRoleOutput struct {
+	Credentials      credentialsStructure `xml:"Credentials"`
+	AssumedRoleUser  assumedRoleUser      `xml:"AssumedRoleUser"`
+	PackedPolicySize *int                 `xml:"PackedPolicySize"`
+	SourceIdentity   string               `xml:"SourceIdentity,omitempty"`
+}
+
+// AssumeRole gives the caller a session of a role, if the role's trust policy and the caller's own policies allow it.
+// See https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html.
+func (s *Service) AssumeRole(_ context.Context, call *wire.Call, in *assumeRoleInput) (*assumeRoleOutput, error) {
+	policies, err := in.policies()
+	if err != nil {
+		return nil, err
+	}
+	call.Entry.RoleARN, call.Entry.Resource = in.RoleARN, in.RoleARN
+	chained := call.Caller.Session != nil
+	if chained && in.duration() > chainedDuration*time.Second {
+		return nil, errValidation("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
+	}
+	request := &assume.Request{
+		Call: call.Request(), Action: "sts:AssumeRole", Principal: policy.Principal{Caller: &call.Caller}, RoleARN: in.RoleARN,
+		SessionName: in.RoleSessionName, Duration: in.duration(), Tags: in.tags(), TransitiveTagKeys: in.TransitiveTagKeys, Policies: policies,
+	}
+	if in.ExternalID != nil {
+		request.ExternalID = *in.ExternalID
+	}
+	if in.SourceIdentity != nil {
+		request.SourceIdentity = *in.SourceIdentity
+	}
+	result, err := s.Assumer.Assume(request)
+	var refused *assume.Refused
+	switch {
+	case errors.As(err, &refused):
+		return nil, s.refuse(call, refused)
+	case errors.Is(err, assume.ErrInheritedTag):
+		return nil, errInvalidParameterValue("One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.")
+	case err != nil:
+		return nil, err
+	}
+	if err := s.checkDuration(in.RoleARN, in.duration()); err != nil {
+		return nil, err
+	}
+	packed, err := packedSize(&result.Session)
+	if err != nil {
+		return nil, err
+	}
+	record(call, result)
+	return &assumeRoleOutput{
+		Credentials:      revealCredentials(&result.Credentials),
+		AssumedRoleUser:  assumedRoleUser{result.Session.ID(), result.Session.ARN()},
+		PackedPolicySize: packed, SourceIdentity: result.Session.SourceIdentity,
+	}, nil
+}
+
+// refuse words a refusal. A role that is not there is refused in the words of one that does not trust the caller, so that nobody
+// learns which roles exist.
+func (s *Service) refuse(call *wire.Call, refused *assume.Refused) error {
+	call.Entry.Reason = refused.Error()
+	reason := "because no role trust policy allows the " + refused.Action + " action"
+	if !refused.NoRole {
+		call.Entry.Reason, reason = refused.Why.String(), refused.Why.Decision.Reason()
+	}
+	return errAccessDenied("User: " + call.Caller.ARN + " is not authorized to perform: " + refused.Action + " on resource: " + refused.RoleARN +
+		" " + reason)
+}
+
+// checkDuration compares with the role's own limit. It is asked only for roles that were assumed, so it tells nobody else anything.
+func (s *Service) checkDuration(roleARN string, d time.Duration) error {
+	role, ok := s.Directory.RoleByARN(roleARN)
+	if ok && d > time.Duration(role.MaxSessionDuration)*time.Second {
+		return errValidation("The requested DurationSeconds exceeds the MaxSessionDuration set for this role (%d seconds).", role.MaxSessionDuration)
+	}
+	return nil
+}

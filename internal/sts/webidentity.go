@@ -1,0 +1,180 @@
+package sts
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/podid/podid/internal/assume"
+	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/policy"
+	"github.com/podid/podid/internal/token"
+	"github.com/podid/podid/internal/wire"
+)
+
+type webIdentityInput struct {
+	sessionInput
+	WebIdentityToken string `form:"WebIdentityToken"`
+	ProviderID       string `form:"ProviderId"`
+}
+
+// Validate checks form and limits. The message does not repeat the token.
+func (in *webIdentityInput) Validate() error {
+	switch err := in.sessionInput.Validate(); {
+	case err != nil:
+		return err
+	case len(in.WebIdentityToken) < 4 || len(in.WebIdentityToken) > 20000:
+		return errValidation("1 validation error detected: Value at 'webIdentityToken' failed to satisfy constraint: Member must have length between 4 and 20000")
+	case in.ProviderID != "":
+		return errValidation("ProviderId is for OAuth 2.0 access tokens, which are not supported. Call without it.")
+	}
+	return nil
+}
+
+type webIdentityOutput struct {
+	Credentials      credentialsStructure `xml:"Credentials"`
+	Subject          string               `xml:"SubjectFromWebIdentityToken"`
+	AssumedRoleUser  assumedRoleUser      `xml:"AssumedRoleUser"`
+	PackedPolicySize *int                 `xml:"PackedPolicySize"`
+	Provider         string               `xml:"Provider"`
+	Audience         string               `xml:"Audience"`
+	SourceIdentity   string               `xml:"SourceIdentity,omitempty"`
+}
+
+// AssumeRoleWithWebIdentity gives the subject of an OpenID Connect token a session of a role, if the role's account has a provider
+// for the token's issuer and audience and the role's trust policy allows it. This is the exchange of IRSA.
+// See https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html.
+func (s *Service) AssumeRoleWithWebIdentity(ctx context.Context, call *wire.Call, in *webIdentityInput) (*webIdentityOutput, error) {
+	policies, err := in.policies()
+	if err != nil {
+		return nil, err
+	}
+	call.Entry.RoleARN = in.RoleARN
+	claims, provider, err := s.verify(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	audience, err := checkAudience(claims, provider)
+	if err != nil {
+		return nil, err
+	}
+	call.Entry.Caller = provider.ARN() + " " + claims.Subject
+	tags, err := tagsOf(claims)
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.Assumer.Assume(&assume.Request{
+		Call: call.Request(), Action: "sts:AssumeRoleWithWebIdentity", Principal: policy.Principal{Federated: provider.ARN()},
+		RoleARN: in.RoleARN, SessionName: in.RoleSessionName, Duration: in.duration(),
+		Tags: tags, TransitiveTagKeys: claims.TransitiveTagKeys, Policies: policies, SourceIdentity: claims.SourceIdentity,
+		Federated: federatedKeys(claims, provider, audience),
+	})
+	var refused *assume.Refused
+	if errors.As(err, &refused) {
+		call.Entry.Reason = refused.Error()
+		if !refused.NoRole {
+			call.Entry.Reason = refused.Why.String()
+		}
+		return nil, errAccessDenied("Not authorized to perform " + refused.Action)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := s.checkDuration(in.RoleARN, in.duration()); err != nil {
+		return nil, err
+	}
+	packed, err := packedSize(&result.Session)
+	if err != nil {
+		return nil, err
+	}
+	record(call, result)
+	return &webIdentityOutput{
+		Credentials: revealCredentials(&result.Credentials), Subject: claims.Subject,
+		AssumedRoleUser:  assumedRoleUser{result.Session.ID(), result.Session.ARN()},
+		PackedPolicySize: packed, Provider: provider.ARN(), Audience: audience, SourceIdentity: claims.SourceIdentity,
+	}, nil
+}
+
+// verify finds the provider for the token's issuer in the role's account, and verifies the token with the issuer's keys: those
+// of a cluster that podid knows by this issuer, else those that the issuer publishes.
+func (s *Service) verify(ctx context.Context, in *webIdentityInput) (*token.Claims, *identity.OIDCProvider, error) {
+	issuer, err := token.Peek(in.WebIdentityToken)
+	if err != nil {
+		return nil, nil, tokenError(err)
+	}
+	role, _, _ := identity.ParseRoleARN(in.RoleARN) // checked by Validate
+	provider, ok := s.Directory.Provider(role.AccountID, issuer)
+	if !ok || provider.URL != strings.TrimSuffix(issuer, "/") {
+		return nil, nil, errInvalidIdentityToken("No OpenIDConnect provider found in your account for %s", issuer)
+	}
+	from := token.Issuer{URL: issuer}
+	for _, cluster := range s.Directory.ScanClusters("") {
+		if cluster.Issuer == issuer {
+			from.Keys = cluster.Keys
+		}
+	}
+	claims, err := s.Tokens.Verify(ctx, in.WebIdentityToken, from)
+	if err != nil {
+		return nil, nil, tokenError(err)
+	}
+	return claims, provider, nil
+}
+
+func tokenError(err error) error {
+	var invalid *token.InvalidError
+	var expired *token.ExpiredError
+	switch {
+	case errors.As(err, &expired):
+		return errExpiredToken(expired.Error())
+	case errors.As(err, &invalid):
+		return errInvalidIdentityToken("The web identity token provided could not be validated: %s", invalid.Reason)
+	case errors.Is(err, token.ErrUnavailable):
+		return errIDPCommunication()
+	}
+	return err
+}
+
+// checkAudience finds the audience that the provider accepts: the authorized party if the token has one, else one of its audiences.
+func checkAudience(claims *token.Claims, provider *identity.OIDCProvider) (string, error) {
+	audiences := claims.Audiences
+	if claims.AuthorizedParty != "" {
+		audiences = []string{claims.AuthorizedParty}
+	}
+	for _, audience := range audiences {
+		if slices.Contains(provider.ClientIDs, audience) {
+			return audience, nil
+		}
+	}
+	return "", errInvalidIdentityToken("Incorrect token audience")
+}
+
+// federatedKeys are the condition keys by which trust policies and later requests know the web identity.
+// See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html#condition-keys-wif.
+func federatedKeys(claims *token.Claims, provider *identity.OIDCProvider, audience string) map[string]string {
+	issuer := provider.HostPath()
+	keys := map[string]string{
+		"aws:FederatedProvider": provider.ARN(),
+		issuer + ":sub":         claims.Subject,
+		issuer + ":aud":         audience,
+	}
+	if len(claims.AMR) > 0 {
+		keys[issuer+":amr"] = claims.AMR[0]
+	}
+	return keys
+}
+
+func tagsOf(claims *token.Claims) ([]identity.Tag, error) {
+	tags := make([]identity.Tag, 0, len(claims.PrincipalTags))
+	for key, values := range claims.PrincipalTags {
+		if len(values) != 1 {
+			return nil, errInvalidIdentityToken("The tag %q of the token must have exactly one value.", key)
+		}
+		tags = append(tags, identity.Tag{Key: key, Value: values[0]})
+	}
+	slices.SortFunc(tags, func(a, b identity.Tag) int { return strings.Compare(a.Key, b.Key) })
+	if err := identity.CheckTags(tags); err != nil {
+		return nil, errInvalidIdentityToken("The tags of the token are invalid: %v.", err)
+	}
+	return tags, nil
+}
