@@ -1,0 +1,102 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+
+	"github.com/podid/podid/internal/authn"
+	"github.com/podid/podid/internal/credential"
+	"github.com/podid/podid/internal/directory"
+	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/store"
+)
+
+const (
+	adminName   = "admin"
+	adminPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`
+)
+
+// bootstrap makes what must be there before anything can be asked for: the keyring and the administrator. Every step only adds what
+// is missing, and where another replica was faster takes what that one made.
+type bootstrap struct {
+	*Server
+	epochs *store.Collection[credential.Epoch]
+	known  *store.Index[credential.Epoch]
+}
+
+// newBootstrap defines its collection; the store must not be loaded yet.
+func newBootstrap(s *Server) *bootstrap {
+	epochs := store.Define[credential.Epoch](s.store, "keyring")
+	return &bootstrap{s, epochs, store.NewIndex(epochs, func(_ string, e credential.Epoch) credential.Epoch { return e })}
+}
+
+func (b *bootstrap) run(ctx context.Context) error {
+	if err := b.openKeyring(ctx); err != nil {
+		return fmt.Errorf("opening the keyring: %w", err)
+	}
+	if err := b.makeAdmin(ctx); err != nil {
+		return fmt.Errorf("making the administrator: %w", err)
+	}
+	return nil
+}
+
+// openKeyring unwraps the keys that credentials are sealed with; the root key that wraps them is a file.
+func (b *bootstrap) openKeyring(ctx context.Context) error {
+	root, err := credential.LoadOrCreateRootKey(filepath.Join(b.cfg.DataDir, "root.key"))
+	if err != nil {
+		return err
+	}
+	if b.known.Len("") == 0 {
+		const first = 1
+		epoch, err := root.NewEpoch(first, b.cfg.Now())
+		if err != nil {
+			return err
+		}
+		err = b.store.Commit(ctx, b.epochs.Create(strconv.Itoa(first), epoch))
+		if err != nil && !errors.Is(err, store.ErrExists) {
+			return err
+		}
+	}
+	var epochs []credential.Epoch
+	for _, epoch := range b.known.Scan("", "") {
+		epochs = append(epochs, epoch)
+	}
+	b.keyring, err = credential.NewKeyring(root, epochs...)
+	return err
+}
+
+// makeAdmin makes the administrator and an access key for it, or opens the key that is there.
+func (b *bootstrap) makeAdmin(ctx context.Context) error {
+	user := identity.User{
+		AccountID: b.cfg.AccountID, Partition: b.cfg.Partition, Path: "/", Name: adminName,
+		ID:             identity.NewID(rand.Reader, identity.UserID, b.cfg.AccountID),
+		InlinePolicies: map[string]string{"AdministratorAccess": adminPolicy}, CreatedAt: b.cfg.Now(),
+	}
+	err := b.store.Commit(ctx, b.directory.Users.Create(directory.Key(user.AccountID, user.Name), user))
+	if err != nil && !errors.Is(err, store.ErrExists) {
+		return err
+	}
+	for key := range b.directory.ScanAccessKeys() {
+		if key.AccountID == b.cfg.AccountID && key.UserName == adminName && !key.Inactive {
+			secret, err := b.keyring.Unseal(authn.AccessKeyPurpose+key.ID, key.SealedSecret)
+			if err != nil {
+				return fmt.Errorf("unsealing the secret of %s: %w", key.ID, err)
+			}
+			b.admin = Admin{key.ID, identity.Secret(secret)}
+			return nil
+		}
+	}
+	id, secret := identity.NewID(rand.Reader, identity.LongTermAccessKey, b.cfg.AccountID), identity.NewSecretAccessKey(rand.Reader)
+	sealed, err := b.keyring.Seal(authn.AccessKeyPurpose+id, []byte(secret.Reveal()))
+	if err != nil {
+		return err
+	}
+	b.admin = Admin{id, secret}
+	return b.store.Commit(ctx, b.directory.AccessKeys.Create(id, identity.AccessKey{
+		ID: id, AccountID: b.cfg.AccountID, UserName: adminName, SealedSecret: sealed, CreatedAt: b.cfg.Now(),
+	}))
+}
