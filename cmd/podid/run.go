@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/spf13/cobra"
+
+	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/podrun"
+)
+
+// runOptions are the flags of podid run.
+type runOptions struct {
+	cluster, file, namespace, serviceAccount, container string
+	env                                                 []string
+	skipEnvFrom                                         bool
+}
+
+func runCommand() *cobra.Command {
+	var o runOptions
+	cmd := &cobra.Command{
+		Use:   "run [-f POD.yaml | -n NAMESPACE --service-account NAME] [-- COMMAND [ARG...]]",
+		Short: "Run a local command as a pod",
+		Long: `Runs a local command as a pod of a cluster: the pod is admitted by the cluster, webhook included, and the command gets the
+environment and the service-account token that the pod's container would have. Of this shell it gets only PATH, HOME and TERM, so that
+no credentials of yours stand in for the pod's; no ~/.aws, no instance metadata either. Its exit code becomes podid's.
+
+    podid run -n carts --service-account carts -- aws sts get-caller-identity
+    podid run -f deployment.yaml -c app -- ./server`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error { return runAsPod(cmd.Context(), o, args) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.cluster, "cluster", "local", "`name` of the cluster")
+	flags.StringVarP(&o.file, "file", "f", "", "manifest `file` with a Pod, Deployment, StatefulSet, DaemonSet, Job or CronJob; - is standard input")
+	flags.StringVarP(&o.namespace, "namespace", "n", "", "`namespace` of the pod, if the manifest does not say")
+	flags.StringVar(&o.serviceAccount, "service-account", "", "`name` of the service account, without a manifest")
+	flags.StringVarP(&o.container, "container", "c", "", "`name` of the container whose environment is taken; else the first")
+	flags.StringArrayVar(&o.env, "env", nil, "`NAME=VALUE` to add; stands in for values out of secrets and config maps too")
+	flags.BoolVar(&o.skipEnvFrom, "skip-env-from", false, "leave out secrets and config maps that are taken as a whole (envFrom)")
+	return cmd
+}
+
+func runAsPod(ctx context.Context, o runOptions, command []string) error {
+	pod, err := o.pod()
+	if err != nil {
+		return err
+	}
+	kube, err := o.kube(ctx)
+	if err != nil {
+		return err
+	}
+	logger, err := newLogger("warn")
+	if err != nil {
+		return err
+	}
+	// Signals are the command's to answer, so the context, which they end, must not be what the process lives by.
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, podrun.Signals()...)
+	process, err := podrun.Start(context.WithoutCancel(ctx), podrun.Config{
+		Kube: kube, Pod: pod, Container: o.container, Command: command, Environ: os.Environ(), ExtraEnv: o.env, SkipEnvFrom: o.skipEnvFrom,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Logger: logger,
+	})
+	if err != nil {
+		return fmt.Errorf("running as %s: %w", pod.Origin, err)
+	}
+	for _, warning := range process.Warnings() {
+		fmt.Fprintln(os.Stderr, "podid: warning:", warning)
+	}
+	ended := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case s := <-signals:
+				_ = process.Signal(s) // it may have ended meanwhile
+			case <-ended:
+				return
+			}
+		}
+	}()
+	code, err := process.Wait()
+	close(ended)
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return exitCode(code)
+	}
+	return nil
+}
+
+func (o *runOptions) pod() (podrun.Pod, error) {
+	switch {
+	case o.file != "" && o.serviceAccount != "":
+		return podrun.Pod{}, errors.New("give either a manifest (-f) or a service account (--service-account), not both")
+	case o.file == "" && o.serviceAccount == "":
+		return podrun.Pod{}, errors.New("give a manifest (-f POD.yaml) or a service account (-n NAMESPACE --service-account NAME)")
+	case o.file == "":
+		return podrun.Bare(identity.ServiceAccount{Namespace: o.namespace, Name: o.serviceAccount})
+	}
+	var manifest []byte
+	var err error
+	if o.file == "-" {
+		manifest, err = io.ReadAll(os.Stdin)
+	} else {
+		manifest, err = os.ReadFile(o.file)
+	}
+	if err != nil {
+		return podrun.Pod{}, err
+	}
+	pod, err := podrun.Load(manifest, o.namespace)
+	if err != nil {
+		return podrun.Pod{}, fmt.Errorf("%s: %w", o.file, err)
+	}
+	return pod, nil
+}
+
+// kube finds the cluster's Kubernetes API as the AWS CLI does, and calls it as the AWS caller that this shell is.
+func (o *runOptions) kube(ctx context.Context) (*podrun.Kube, error) {
+	aws, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("loading the AWS configuration: %w", err)
+	}
+	if aws.Region == "" {
+		return nil, errors.New("no AWS region is set. With podid dev running, use its environment: . .podid/admin.env")
+	}
+	kube, err := podrun.Connect(ctx, aws, o.cluster)
+	if err != nil {
+		return nil, fmt.Errorf("%w\nIs podid dev running, and is its environment set (. .podid/admin.env)?", err)
+	}
+	return kube, nil
+}
