@@ -16,7 +16,7 @@ const module = "github.com/podid/podid/"
 
 // rule is what a package may import besides the standard library. A prefix stands for all packages that begin with it.
 type rule struct {
-	own   string // packages of this module, below internal, separated by spaces
+	own   string // packages of this module, without internal/, separated by spaces
 	other string // prefixes of other modules' packages, separated by spaces
 }
 
@@ -37,7 +37,7 @@ var rules = map[string]rule{
 
 	// Tier 1: one outside world each, and what all services stand on.
 	"internal/store":           {own: "identity", other: "go.etcd.io/etcd/ go.uber.org/zap"},
-	"internal/store/storetest": {own: "store"},
+	"internal/store/storetest": {own: "store", other: "go.etcd.io/etcd/ go.uber.org/zap"},
 	"internal/credential":      {own: "identity"},
 	"internal/token":           {own: "identity", other: "github.com/go-jose/go-jose/v4 " + async},
 	"internal/audit":           {own: "identity"},
@@ -57,26 +57,30 @@ var rules = map[string]rule{
 	"internal/agent":   {own: "identity", other: awsSDK + " golang.org/x/time/rate " + metrics + " " + async},
 	"internal/s3front": {own: "identity sigv4", other: "github.com/rclone/gofakes3"},
 	"internal/local":   {own: "identity token webhook", other: "github.com/evanphx/json-patch/v5 github.com/google/uuid"},
-	"internal/podrun":  {own: "identity webhook local", other: "golang.org/x/sys/unix sigs.k8s.io/yaml " + async},
+	"internal/podrun":  {own: "identity webhook local", other: awsSDK + " golang.org/x/sys/unix sigs.k8s.io/yaml " + async},
 	"internal/server": {
 		own:   "identity policy sigv4 store credential token audit directory authn assume wire eks eksauth sts iam webhook local s3front",
 		other: metrics + " " + async,
 	},
-	"internal/dev": {own: "identity server agent local podrun webhook", other: awsSDK + " " + metrics + " " + async},
+	"internal/server/servertest": {own: "identity server podrun", other: awsSDK},
+	"internal/dev":               {own: "identity server agent local podrun webhook", other: awsSDK + " " + metrics + " " + async},
+
+	"internal/demo": {own: "examples identity dev podrun", other: awsSDK},
 
 	// What users see.
 	"cmd/podid": {
-		own:   "identity policy server dev webhook agent local podrun",
+		own:   "identity policy store server dev demo webhook agent local podrun",
 		other: awsSDK + " github.com/spf13/ sigs.k8s.io/yaml " + metrics + " " + async,
 	},
 	"cmd/podid-agent":     {own: "identity agent", other: awsSDK + " github.com/spf13/"},
+	"examples":            {},
 	"examples/list-files": {other: awsSDK},
 }
 
 // allows tells whether a package with this rule may import path.
 func (r rule) allows(path string) bool {
-	if own, ok := strings.CutPrefix(path, module+"internal/"); ok {
-		return slices.Contains(strings.Fields(r.own), own)
+	if own, ok := strings.CutPrefix(path, module); ok {
+		return slices.Contains(strings.Fields(r.own), strings.TrimPrefix(own, "internal/"))
 	}
 	if !strings.Contains(strings.SplitN(path, "/", 2)[0], ".") {
 		return true // the standard library
