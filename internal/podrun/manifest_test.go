@@ -45,7 +45,8 @@ func TestLoad(t *testing.T) {
 		"among others": {manifest: "# all\n---\nkind: Service\nmetadata: {name: s}\n---\n" + of("Deployment") + "---\n---\nkind: ConfigMap\n" +
 			"data:\n  text: |\n    ---\n    x\n", origin: "Deployment carts", metadata: generated},
 		"after a marker": {manifest: "--- {kind: Service}\n---\r\n" + of("Deployment"), origin: "Deployment carts", metadata: generated},
-		"in a List":      {manifest: "kind: List\nitems:\n- {kind: Service}\n- {kind: Pod, metadata: {name: a}, spec: " + spec + "}\n", origin: "Pod a", metadata: `{"name":"a","namespace":"default"}`},
+		"in a List": {manifest: "kind: List\nitems:\n- {kind: Service}\n- {kind: Pod, metadata: {name: a}, spec: " + spec + "}\n",
+			origin: "Pod a", metadata: `{"name":"a","namespace":"default"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod, err := Load([]byte(test.manifest), test.namespace)
@@ -88,12 +89,13 @@ func canonical(t *testing.T, text string) string {
 func TestLoadErrors(t *testing.T) {
 	const pod = "kind: Pod\nmetadata: {name: a, namespace: shop}\nspec: {containers: []}\n"
 	for name, test := range map[string]struct{ manifest, namespace, want string }{
-		"empty":             {"", "", "the manifest is empty"},
-		"only comments":     {"# nothing\n---\n", "", "the manifest is empty"},
-		"not YAML":          {"kind: Pod\n---\nkind: [\n", "", "line 3"},
-		"double key":        {"kind: Pod\nkind: Job\n", "", `key "kind" already set`},
-		"text":              {"carts", "", "not a Kubernetes object"},
-		"no pod":            {"kind: Service\nmetadata: {name: s}\n---\nkind: ConfigMap\n---\na: b\n", "", "found Service s, ConfigMap, something without a kind; want a Pod"},
+		"empty":         {"", "", "the manifest is empty"},
+		"only comments": {"# nothing\n---\n", "", "the manifest is empty"},
+		"not YAML":      {"kind: Pod\n---\nkind: [\n", "", "line 3"},
+		"double key":    {"kind: Pod\nkind: Job\n", "", `key "kind" already set`},
+		"text":          {"carts", "", "not a Kubernetes object"},
+		"no pod": {"kind: Service\nmetadata: {name: s}\n---\nkind: ConfigMap\n---\na: b\n", "",
+			"found Service s, ConfigMap, something without a kind; want a Pod"},
 		"two pods":          {pod + "---\nkind: Job\nmetadata: {name: j}\n", "", "has 2 pods: Pod a, Job j"},
 		"other namespace":   {pod, "carts", "Pod a is in namespace shop, not in carts"},
 		"bad namespace":     {pod, "-", "not in -"},

@@ -51,7 +51,8 @@ func newHandler(t testing.TB, registerer prometheus.Registerer) *Handler {
 }
 
 func reviewOf(namespace, object string) string {
-	return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u-1","kind":{"group":"","version":"v1","kind":"Pod"},` +
+	return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u-1",` +
+		`"kind":{"group":"","version":"v1","kind":"Pod"},` +
 		`"resource":{"group":"","version":"v1","resource":"pods"},"namespace":"` + namespace + `","operation":"CREATE","object":` + object + `}}`
 }
 
@@ -69,8 +70,9 @@ func TestHandler(t *testing.T) {
 		warning string // part of the first warning
 		version string // of the answer, if not v1
 	}{
-		"associated":         {body: reviewOf("carts", cartsPod), allowed: true, patched: true},
-		"v1beta1":            {body: strings.Replace(reviewOf("carts", cartsPod), "io/v1", "io/v1beta1", 1), allowed: true, patched: true, version: "admission.k8s.io/v1beta1"},
+		"associated": {body: reviewOf("carts", cartsPod), allowed: true, patched: true},
+		"v1beta1": {body: strings.Replace(reviewOf("carts", cartsPod), "io/v1", "io/v1beta1", 1),
+			allowed: true, patched: true, version: "admission.k8s.io/v1beta1"},
 		"other account":      {body: reviewOf("carts", pod(`"serviceAccountName":"orders"`)), allowed: true},
 		"other namespace":    {body: reviewOf("orders", cartsPod), allowed: true},
 		"no account":         {body: reviewOf("carts", pod(`"x":1`)), allowed: true, patched: true},
