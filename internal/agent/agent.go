@@ -18,13 +18,6 @@ import (
 	"github.com/podid/podid/internal/identity"
 )
 
-// The defaults of Amazon's agent.
-const (
-	DefaultRetention         = 3 * time.Hour
-	DefaultCacheSize         = 2000
-	DefaultRenewalsPerSecond = 3
-)
-
 const (
 	maxHeaderBytes = 16 << 10 // a token has one to two kilobytes
 	ioTimeout      = 30 * time.Second

@@ -80,7 +80,8 @@ func dial(b *testing.B, addr, token string) *client {
 	}
 	b.Cleanup(func() { _ = conn.Close() })
 	c := &client{conn: conn}
-	c.request = fmt.Appendf(nil, "GET /v1/credentials HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nAuthorization: %s\r\n\r\n", addr, token)
+	c.request = fmt.Appendf(nil, "GET /v1/credentials HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nAuthorization: %s\r\n\r\n",
+		addr, token)
 	if _, err := conn.Write(c.request); err != nil {
 		b.Error(err)
 	}

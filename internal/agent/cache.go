@@ -159,7 +159,7 @@ func (c *cache) lookupLocked(f fingerprint, now time.Time) *answer {
 	}
 	p.neededTo = p.answer.expiresAt
 	c.recent.MoveToFront(p.placement)
-	c.metrics.hit.Inc()
+	c.metrics.hit.Add(1)
 	return p.answer
 }
 
@@ -172,7 +172,7 @@ func (c *cache) get(ctx context.Context, f fingerprint, token identity.Secret, c
 		c.mu.Unlock()
 		return found, nil
 	}
-	c.metrics.miss.Inc()
+	c.metrics.miss.Add(1)
 	x := c.exchanges[f]
 	if x == nil {
 		if !c.misses.AllowN(now, 1) {
@@ -282,5 +282,5 @@ func (c *cache) dropLocked(p *pod) {
 	}
 	delete(c.pods, p.key)
 	c.recent.Remove(p.placement)
-	c.metrics.evicted.Inc()
+	c.metrics.evicted.Add(1)
 }

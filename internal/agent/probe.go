@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 const probeTimeout = 10 * time.Second // of one probe of all addresses, as in Amazon's agent
@@ -23,7 +21,7 @@ func (a *Agent) probes() *http.ServeMux {
 // observability answers /metrics besides the probes.
 func (a *Agent) observability() *http.ServeMux {
 	mux := a.probes()
-	mux.Handle("/metrics", promhttp.HandlerFor(a.metrics.registry, promhttp.HandlerOpts{}))
+	mux.Handle("/metrics", a.metrics)
 	return mux
 }
 

@@ -60,7 +60,8 @@ func TestOddNames(t *testing.T) {
 		{"namespace": "a/b", "pod": map[string]string{"name": "p", "uid": "1"}, "serviceaccount": map[string]string{"name": "s"}},
 		{"namespace": "a", "pod": map[string]string{"name": "p"}, "serviceaccount": map[string]string{"name": "s"}},
 		{"namespace": "a", "pod": map[string]string{"name": "p\n", "uid": "1"}, "serviceaccount": map[string]string{"name": "s"}},
-		{"namespace": "a", "pod": map[string]string{"name": "p", "uid": strings.Repeat("1", 65)}, "serviceaccount": map[string]string{"name": "s"}},
+		{"namespace": "a", "pod": map[string]string{"name": "p", "uid": strings.Repeat("1", 65)},
+			"serviceaccount": map[string]string{"name": "s"}},
 	} {
 		c, err := parseToken(tokenOf(map[string]any{"exp": 1707563935, "kubernetes.io": k}, "s"))
 		if err != nil || c.subject != (identity.Subject{}) {

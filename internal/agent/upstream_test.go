@@ -68,7 +68,8 @@ func grant(w http.ResponseWriter, call int, expires time.Time) {
 	fmt.Fprintf(w, `{"subject":{"namespace":"carts","serviceAccount":"carts"},"audience":"pods.eks.amazonaws.com",
 		"podIdentityAssociation":{"associationArn":"arn:aws:eks:us-west-2:111122223333:podidentityassociation/demo/a-8mvwvh57cu74mgcst",
 			"associationId":"a-8mvwvh57cu74mgcst"},
-		"assumedRoleUser":{"arn":"arn:aws:sts::444455556666:assumed-role/web/eks-demo-web-1","assumeRoleId":"AROA36C6WWEJULFUYMPB6:eks-demo-web-1"},
+		"assumedRoleUser":{"arn":"arn:aws:sts::444455556666:assumed-role/web/eks-demo-web-1",
+			"assumeRoleId":"AROA36C6WWEJULFUYMPB6:eks-demo-web-1"},
 		"credentials":{"sessionToken":"session/<token>+==","secretAccessKey":"secret-key","accessKeyId":"ASIA%d","expiration":%d.597}}`,
 		call, expires.Unix())
 }
