@@ -128,7 +128,7 @@ func TestBearer(t *testing.T) {
 	call := func(bearer string) int {
 		r, err := http.NewRequest(http.MethodPost, s.URL+"/k8s/local/api/v1/namespaces/carts/serviceaccounts/carts/token",
 			strings.NewReader(`{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{
-				"audiences":["x"],"boundObjectRef":{"apiVersion":"v1","kind":"Pod","name":"p","uid":"u"}}}`))
+				"audiences":["x"],"boundObjectRef":{"apiVersion":"v1","kind":"Pod","name":"p","uid":"5a20f883-6b1c-4d5e-9f00-0123456789ab"}}}`))
 		if err != nil {
 			t.Fatal(err)
 		}
