@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/prometheus/client_golang/prometheus"
@@ -107,7 +108,7 @@ func (d *Dev) newAgent(serverURL string) error {
 	}
 	d.agent, err = agent.New(agent.Config{
 		BindHosts: []string{host}, Port: port, AssumeRole: client.AssumeRoleForPodIdentity,
-		Retention: agent.DefaultRetention, CacheSize: agent.DefaultCacheSize, RenewalsPerSecond: agent.DefaultRenewalsPerSecond,
+		Retention: 3 * time.Hour, CacheSize: 2000, RenewalsPerSecond: 3, // the defaults of podid-agent
 		Logger: d.cfg.Logger,
 	})
 	if err != nil {
