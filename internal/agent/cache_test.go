@@ -138,10 +138,6 @@ func sizes(t *testing.T, c *cache) (pods, tokens int) {
 
 func tomorrow() time.Time { return time.Now().Add(24 * time.Hour) }
 
-func notFound(string) error {
-	return &APIError{Status: 404, Code: "ResourceNotFoundException", Message: "No association found"}
-}
-
 func unavailable(string) error { return &APIError{Status: 503, Code: "ServiceUnavailableException"} }
 
 func TestOneExchangeForAllWaiters(t *testing.T) {

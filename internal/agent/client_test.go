@@ -71,7 +71,7 @@ func TestClientErrors(t *testing.T) {
 			3, &APIError{429, "ThrottlingException", "slow down", "15df2cd5"}, "fault: client"},
 		{"throttled with 400", func(w http.ResponseWriter, _ int, _ string) { deny(w, 400, "ThrottlingException", "slow down") },
 			3, &APIError{400, "ThrottlingException", "slow down", "15df2cd5"}, "fault: client"},
-		{"a proxy's page", func(w http.ResponseWriter, _ int, _ string) { http.Error(w, "<html>", 502) },
+		{"a proxy's page", func(w http.ResponseWriter, _ int, _ string) { http.Error(w, "<html>", http.StatusBadGateway) },
 			3, &APIError{502, "UnknownError", "EKS Auth answered 502 Bad Gateway", ""}, "fault: server"},
 		{"a redirect", func(w http.ResponseWriter, _ int, _ string) {
 			w.Header().Set("Location", "/elsewhere")

@@ -28,7 +28,7 @@ func CheckTags(tags []Tag) error {
 		case !ValidTagText(tag.Key) || !ValidTagText(tag.Value):
 			return fmt.Errorf("tag %q has a character that is not a letter, a digit, white space or one of _ . : / = + - @", tag.Key)
 		case strings.HasPrefix(folded, "aws:"):
-			return fmt.Errorf("tag key %q must not begin with aws:", tag.Key)
+			return fmt.Errorf("tag key %q must not begin with the prefix aws:, which is reserved", tag.Key)
 		case seen[folded]:
 			return fmt.Errorf("tag key %q is given more than once; keys are the same without regard to case", tag.Key)
 		}
