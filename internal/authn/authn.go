@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -136,6 +137,11 @@ func (a *Authenticator) session(sig *sigv4.Signature) (*identity.Caller, identit
 	case !a.now().Before(session.ExpiresAt):
 		return nil, "", &Failure{ExpiredSession, "The security token included in the request is expired"}
 	}
+	// The sessions of a role end with it, also where one of the same name has been made since: a trust policy that names the role
+	// by its ARN means the new one.
+	if role, ok := a.directory.RoleByARN(session.RoleARN); !ok || role.ID != session.RoleID {
+		return nil, "", errUnknownKey
+	}
 	return SessionCaller(session), secret, nil
 }
 
@@ -164,9 +170,6 @@ func (a *Authenticator) user(keyID string) (*identity.Caller, identity.Secret, e
 	}, identity.Secret(secret), nil
 }
 
-// bearerLife is how long a cluster token is good, whatever its URL says: so long EKS takes it, and so long clients keep it.
-const bearerLife = 15 * time.Minute
-
 var errBearer = &Failure{Mismatch, "The bearer token is not one of `aws eks get-token` for this cluster."}
 
 // AuthenticateBearer verifies the token with which "aws eks get-token" proves to a cluster who calls: a presigned
@@ -190,14 +193,9 @@ func (a *Authenticator) AuthenticateBearer(token, cluster string) (*identity.Cal
 	if err != nil {
 		return nil, err
 	}
-	namesCluster := false
-	for _, header := range sig.SignedHeaders {
-		namesCluster = namesCluster || header == "x-k8s-aws-id"
-	}
-	if !namesCluster || !sig.Presigned || sig.Service != "sts" || r.URL.Path != "/" || r.URL.Query().Get("Action") != "GetCallerIdentity" {
+	if !slices.Contains(sig.SignedHeaders, "x-k8s-aws-id") || !sig.Presigned || sig.Service != "sts" || r.URL.Path != "/" || r.URL.Query().Get("Action") != "GetCallerIdentity" {
 		return nil, errBearer
 	}
-	sig.Expires = bearerLife
 	caller, key, err := a.Resolve(sig)
 	if err != nil {
 		return nil, err

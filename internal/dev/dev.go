@@ -76,7 +76,7 @@ func Start(ctx context.Context, cfg Config) (_ *Dev, err error) {
 	d.server, err = server.New(ctx, server.Config{
 		DataDir: cfg.DataDir, Region: cfg.Region, AccountID: cfg.AccountID, Listener: listener, S3: true,
 		BuiltInClusters: []string{ClusterName}, CredentialsFullURI: "http://" + d.agent.Addrs()[0].String() + "/v1/credentials",
-		UnsafeNoSync: cfg.UnsafeNoSync, Registry: cfg.Registry, Logger: cfg.Logger,
+		AllowHTTP: true, UnsafeNoSync: cfg.UnsafeNoSync, Registry: cfg.Registry, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -54,6 +54,9 @@ type Config struct {
 	S3 bool
 	// AssociationLimit is how many associations a cluster may have; 0 means [eks.DefaultAssociationLimit].
 	AssociationLimit int
+	// AllowHTTP accepts web identities of issuers at http URLs, and their providers. Who can change what is fetched from there can
+	// forge any of their tokens, so it is for loopback and laboratories.
+	AllowHTTP bool
 	// UnsafeNoSync makes the embedded etcd not wait for the disk. For tests and demonstrations.
 	UnsafeNoSync bool
 	// Registry gets the metrics; nil means they are not kept anywhere.
@@ -159,7 +162,7 @@ func (s *Server) openState(ctx context.Context) error {
 
 func (s *Server) assemble(ctx context.Context) error {
 	var err error
-	s.tokens, err = token.New(token.Config{Now: s.cfg.Now, Logger: s.cfg.Logger, AllowHTTP: true})
+	s.tokens, err = token.New(token.Config{Now: s.cfg.Now, Logger: s.cfg.Logger, AllowHTTP: s.cfg.AllowHTTP})
 	if err != nil {
 		return err
 	}
@@ -182,7 +185,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		eksauth.New(eksauth.Config{Directory: s.directory, Tokens: s.tokens, Assumer: assumer, Random: rand.Reader}).API(),
 		sts.New(sts.Config{Directory: s.directory, Assumer: assumer, Tokens: s.tokens, Now: s.cfg.Now}).API(),
 		iam.New(iam.Config{
-			Store: s.store, Directory: s.directory, Partition: s.cfg.Partition, AllowHTTP: true, Now: s.cfg.Now, Random: rand.Reader,
+			Store: s.store, Directory: s.directory, Partition: s.cfg.Partition, AllowHTTP: s.cfg.AllowHTTP, Now: s.cfg.Now, Random: rand.Reader,
 		}).API(),
 	} {
 		s.services[service.Name] = wire.New(shared, service)

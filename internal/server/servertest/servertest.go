@@ -65,7 +65,7 @@ func Open(t testing.TB, dir string, change func(*server.Config)) *Server {
 	log := &Log{}
 	cfg := server.Config{
 		DataDir: dir, Region: Region, AccountID: AccountID, Listener: listener, BuiltInClusters: []string{Cluster, Other},
-		CredentialsFullURI: "http://169.254.170.23/v1/credentials", S3: true, UnsafeNoSync: true,
+		CredentialsFullURI: "http://169.254.170.23/v1/credentials", S3: true, AllowHTTP: true, UnsafeNoSync: true,
 		Logger: slog.New(slog.NewJSONHandler(log, nil)),
 	}
 	if change != nil {
