@@ -23,8 +23,8 @@ import (
 const (
 	// maxBody caps a request body. The largest useful one is a policy document, 131,072 characters that a form may triple.
 	maxBody = 1 << 20
-	// bodyDeadline is how long a client may take to send its body.
-	bodyDeadline = 10 * time.Second
+	// defaultBodyDeadline is how long a client may take to send its body. The slowest honest ones send a policy of 100 KB by modem.
+	defaultBodyDeadline = 10 * time.Second
 	// callDeadline is how long an operation may take. SDKs give up after about a minute.
 	callDeadline = 30 * time.Second
 )
@@ -52,6 +52,7 @@ type Config struct {
 	Metrics       *Metrics
 	Logger        *slog.Logger
 	Now           func() time.Time
+	BodyDeadline  time.Duration // how long a client may take to send its body; 0 means 10 seconds
 }
 
 // Handler serves one service.
@@ -62,6 +63,9 @@ type Handler struct {
 
 // New returns the handler of a service.
 func New(cfg Config, service Service) *Handler {
+	if cfg.BodyDeadline == 0 {
+		cfg.BodyDeadline = defaultBodyDeadline
+	}
 	return &Handler{cfg, service}
 }
 
@@ -126,12 +130,9 @@ func (h *Handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		}
 	}()
 	spelling := h.service.Protocol.errors()
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyDeadline)) // a recorder in a test has none to set
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return nil, &Error{spelling.tooLarge, http.StatusRequestEntityTooLarge, fmt.Sprintf("The request body is larger than %d bytes.", maxBody), nil}
-	} else if err != nil {
-		return nil, &Error{"RequestTimeout", http.StatusRequestTimeout, "The request body did not arrive whole within 10 seconds.", nil}
+	body, err := h.readBody(w, r)
+	if err != nil {
+		return nil, err
 	}
 	operation, params, routeErr := h.service.Protocol.route(h.service.Operations, r, body)
 	if operation != nil {
@@ -150,6 +151,22 @@ func (h *Handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		return nil, err
 	}
 	return operation.run(ctx, call, in)
+}
+
+// readBody reads the body within its size and its time. The deadline is lifted afterwards: net/http goes on reading the connection
+// to see whether the client leaves, and would end the call as if it had.
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	connection := http.NewResponseController(w)
+	_ = connection.SetReadDeadline(time.Now().Add(h.cfg.BodyDeadline)) // a recorder in a test has none to set
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return nil, &Error{h.service.Protocol.errors().tooLarge, http.StatusRequestEntityTooLarge,
+			fmt.Sprintf("The request body is larger than %d bytes.", maxBody), nil}
+	} else if err != nil {
+		return nil, &Error{"RequestTimeout", http.StatusRequestTimeout, fmt.Sprintf("The request body did not arrive whole within %v.", h.cfg.BodyDeadline), nil}
+	}
+	_ = connection.SetReadDeadline(time.Time{})
+	return body, nil
 }
 
 func (h *Handler) authenticate(r *http.Request, body []byte, call *Call) error {

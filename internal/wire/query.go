@@ -30,6 +30,10 @@ var queryErrors = protocolErrors{
 // maxFormMembers bounds the work that one form can ask for: 50 tags are 100 members.
 const maxFormMembers = 1000
 
+// maxMemberName bounds the length of a member's name, since every part of a dotted name is looked at. The longest useful one,
+// ContextEntries.member.100.ContextKeyValues.member.100, has 52 bytes.
+const maxMemberName = 256
+
 func (query) errors() *protocolErrors { return &queryErrors }
 
 func (q query) route(ops []Operation, r *http.Request, body []byte) (*Operation, params, error) {
@@ -73,6 +77,9 @@ func parseForm(r *http.Request, body []byte) (url.Values, error) {
 		return nil, malformedForm(fmt.Sprintf("The form cannot be parsed: %v.", err))
 	}
 	for name, values := range form {
+		if len(name) > maxMemberName {
+			return nil, malformedForm(fmt.Sprintf("The form has a member whose name is longer than %d bytes.", maxMemberName))
+		}
 		if len(values) > 1 {
 			return nil, malformedForm(fmt.Sprintf("The form has %s %d times.", name, len(values)))
 		}
