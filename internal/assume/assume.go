@@ -21,6 +21,9 @@ import (
 // ErrInheritedTag is returned for a session tag that is already inherited, as a transitive tag, from the caller's session.
 var ErrInheritedTag = errors.New("a session tag of the same key is inherited from the caller's session")
 
+// ErrSourceIdentity is returned for a source identity other than the one that the caller's session has, which stays.
+var ErrSourceIdentity = errors.New("the caller's session has another source identity")
+
 // Assumer assumes roles of the embedded IAM.
 type Assumer struct {
 	Directory *directory.Directory
@@ -69,24 +72,29 @@ func (r *Refused) Error() string {
 	return r.Action + " on " + r.RoleARN + " is refused " + r.Why.Decision.Reason()
 }
 
-// Assume makes a session of a role. The error is [*Refused], [ErrInheritedTag], or a fault.
+// Assume makes a session of a role. The error is [*Refused], [ErrInheritedTag], [ErrSourceIdentity], or a fault. What is wrong with
+// the request itself is found before the role is looked for, so that it does not tell whether there is one.
 func (a *Assumer) Assume(req *Request) (*Result, error) {
-	role, ok := a.Directory.RoleByARN(req.RoleARN)
-	if !ok {
-		return nil, &Refused{RoleARN: req.RoleARN, Action: req.Action, NoRole: true}
-	}
 	tags, transitive, err := req.sessionTags()
 	if err != nil {
 		return nil, err
 	}
-	if err := a.checkTrust(req, role, tags, transitive); err != nil {
+	source, err := req.sourceIdentity()
+	if err != nil {
+		return nil, err
+	}
+	role, ok := a.Directory.RoleByARN(req.RoleARN)
+	if !ok {
+		return nil, &Refused{RoleARN: req.RoleARN, Action: req.Action, NoRole: true}
+	}
+	if err := a.checkTrust(req, role, tags, transitive, source); err != nil {
 		return nil, err
 	}
 	now := a.Now().Truncate(time.Second)
 	session := identity.Session{
 		RoleARN: req.RoleARN, RoleID: role.ID, AccountID: role.AccountID, Name: req.SessionName,
 		Tags: tags, TransitiveTagKeys: transitive, Policies: req.Policies,
-		SourceIdentity: req.sourceIdentity(), Federated: req.Federated, IssuedAt: now, ExpiresAt: now.Add(req.Duration),
+		SourceIdentity: source, Federated: req.Federated, IssuedAt: now, ExpiresAt: now.Add(req.Duration),
 	}
 	credentials, err := a.Keyring.Mint(&session)
 	if err != nil {
@@ -115,22 +123,27 @@ func (req *Request) sessionTags() (tags []identity.Tag, transitive []string, err
 	return append(inherited, tags...), slices.Concat(from.TransitiveTagKeys, transitive), nil
 }
 
-// sourceIdentity stays the same along a chain of roles.
-func (req *Request) sourceIdentity() string {
-	if caller := req.Principal.Caller; req.SourceIdentity == "" && caller != nil && caller.Session != nil {
-		return caller.Session.SourceIdentity
+// sourceIdentity is that of the request, or the one that the caller's session has: once set it stays the same along a chain of roles.
+// See https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_control-access_monitor.html.
+func (req *Request) sourceIdentity() (string, error) {
+	caller := req.Principal.Caller
+	switch {
+	case caller == nil || caller.Session == nil || caller.Session.SourceIdentity == "":
+		return req.SourceIdentity, nil
+	case req.SourceIdentity != "" && req.SourceIdentity != caller.Session.SourceIdentity:
+		return "", ErrSourceIdentity
 	}
-	return req.SourceIdentity
+	return caller.Session.SourceIdentity, nil
 }
 
 // checkTrust asks for each permission that the request needs: to assume the role, to tag the session if it gets tags, and to set
 // a source identity if it gets one.
-func (a *Assumer) checkTrust(req *Request, role *directory.Role, tags []identity.Tag, transitive []string) error {
+func (a *Assumer) checkTrust(req *Request, role *directory.Role, tags []identity.Tag, transitive []string, source string) error {
 	actions := []string{req.Action}
 	if len(tags) > 0 {
 		actions = append(actions, "sts:TagSession")
 	}
-	if req.sourceIdentity() != "" {
+	if source != "" {
 		actions = append(actions, "sts:SetSourceIdentity")
 	}
 	call := req.Call
@@ -147,7 +160,7 @@ func (a *Assumer) checkTrust(req *Request, role *directory.Role, tags []identity
 			}
 		}
 		set("sts:ExternalId", req.ExternalID)
-		set("sts:SourceIdentity", req.sourceIdentity())
+		set("sts:SourceIdentity", source)
 		for key, value := range req.Federated {
 			keys.Set(key, value)
 		}

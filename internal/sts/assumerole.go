@@ -103,6 +103,9 @@ func (in *assumeRoleInput) Validate() error {
 	if err := identity.CheckTags(in.tags()); err != nil {
 		return errInvalidParameterValue("Invalid session tags: %v.", err)
 	}
+	if len(in.TransitiveTagKeys) > identity.MaxTags {
+		return errInvalidParameterValue("There are %d transitive tag keys; at most %d are allowed.", len(in.TransitiveTagKeys), identity.MaxTags)
+	}
 	for _, key := range in.TransitiveTagKeys {
 		if identity.FindTag(in.tags(), key) < 0 {
 			return errInvalidParameterValue("The transitive tag key %q is not the key of one of the session tags.", key)
@@ -168,6 +171,8 @@ func (s *Service) AssumeRole(_ context.Context, call *wire.Call, in *assumeRoleI
 		return nil, s.refuse(call, refused)
 	case errors.Is(err, assume.ErrInheritedTag):
 		return nil, errInvalidParameterValue("One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.")
+	case errors.Is(err, assume.ErrSourceIdentity):
+		return nil, errInvalidParameterValue("The source identity of the calling session cannot be changed. Call without SourceIdentity to keep it.")
 	case err != nil:
 		return nil, err
 	}
