@@ -31,9 +31,6 @@ func (s *Service) createRoleAccess(call *wire.Call, in *createRoleInput) (wire.A
 }
 
 func (s *Service) listRolesAccess(call *wire.Call, in *listRolesInput) (wire.Access, error) {
-	if err := in.page.Validate(); err != nil {
-		return wire.Access{}, err
-	}
 	prefix := in.PathPrefix
 	if prefix == "" {
 		prefix = "/"
@@ -92,17 +89,18 @@ func (s *Service) untagRoleAccess(call *wire.Call, in *untagRoleInput) (wire.Acc
 
 func (s *Service) createProviderAccess(call *wire.Call, in *createProviderInput) (wire.Access, error) {
 	return wire.Access{
-		Action: "iam:CreateOpenIDConnectProvider",
-		Resource: identity.ARN{Partition: s.Partition, Service: "iam", AccountID: call.Caller.AccountID,
-			Resource: "oidc-provider/" + identity.IssuerHostPath(in.URL)}.String(),
-		Keys: func(keys *policy.Context) { directory.SetRequestTags(keys, tagsOf(in.Tags)) },
+		Action:   "iam:CreateOpenIDConnectProvider",
+		Resource: s.providerARN(call, in.URL),
+		Keys:     func(keys *policy.Context) { directory.SetRequestTags(keys, tagsOf(in.Tags)) },
 	}, nil
 }
 
-// providerAccess is permission for an action on a provider, which must be one of the caller's own account.
+// providerAccess is permission for an action on a provider, which must be one of the caller's own account. Its ARN must be spelled
+// as podid spells it, else a policy that denies the provider would not know it.
 func (s *Service) providerAccess(action string) func(*wire.Call, *providerInput) (wire.Access, error) {
 	return func(call *wire.Call, in *providerInput) (wire.Access, error) {
-		if !strings.Contains(in.ARN, "::"+call.Caller.AccountID+":oidc-provider/") {
+		_, provider, _ := strings.Cut(in.ARN, ":oidc-provider/")
+		if in.ARN != s.providerARN(call, provider) {
 			return wire.Access{}, errNoSuchEntity("OpenIDConnect Provider not found for arn %s", in.ARN)
 		}
 		return wire.Access{Action: action, Resource: in.ARN}, nil
@@ -110,6 +108,11 @@ func (s *Service) providerAccess(action string) func(*wire.Call, *providerInput)
 }
 
 func (s *Service) listProvidersAccess(call *wire.Call, _ *empty) (wire.Access, error) {
-	arn := identity.ARN{Partition: s.Partition, Service: "iam", AccountID: call.Caller.AccountID, Resource: "oidc-provider/*"}
-	return wire.Access{Action: "iam:ListOpenIDConnectProviders", Resource: arn.String()}, nil
+	return wire.Access{Action: "iam:ListOpenIDConnectProviders", Resource: s.providerARN(call, "*")}, nil
+}
+
+// providerARN names a provider of the caller's account.
+func (s *Service) providerARN(call *wire.Call, issuer string) string {
+	return identity.ARN{Partition: s.Partition, Service: "iam", AccountID: call.Caller.AccountID,
+		Resource: "oidc-provider/" + identity.IssuerHostPath(issuer)}.String()
 }

@@ -125,6 +125,14 @@ type listRolesInput struct {
 	page
 }
 
+// Validate checks the path and the paging members.
+func (in *listRolesInput) Validate() error {
+	if in.PathPrefix != "" && !identity.ValidIAMPath(strings.TrimSuffix(in.PathPrefix, "/")+"/") {
+		return errConstraint(in.PathPrefix[:min(len(in.PathPrefix), 200)], "pathPrefix", `Member must satisfy regular expression pattern: \u002F[\u0021-\u007F]*`)
+	}
+	return in.page.Validate()
+}
+
 type listRolesOutput struct {
 	Roles []roleStructure `xml:"Roles>member"`
 	pageEnd
@@ -135,15 +143,16 @@ type listRolesOutput struct {
 func (s *Service) ListRoles(_ context.Context, call *wire.Call, in *listRolesInput) (*listRolesOutput, error) {
 	out := &listRolesOutput{Roles: []roleStructure{}}
 	account := call.Caller.AccountID + "/"
+	last := ""
 	for key, role := range s.Directory.ScanRoles(account, in.after(account)) {
 		if !strings.HasPrefix(role.Path, in.PathPrefix) {
 			continue
 		}
 		if len(out.Roles) == in.limit() {
-			out.truncate(strings.TrimPrefix(directory.Key(call.Caller.AccountID, out.Roles[len(out.Roles)-1].RoleName), account))
+			out.truncate(strings.TrimPrefix(last, account))
 			break
 		}
-		_ = key
+		last = key
 		out.Roles = append(out.Roles, describeRole(&role.Role))
 	}
 	return out, nil
