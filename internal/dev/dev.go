@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/podid/podid/internal/agent"
@@ -31,13 +30,14 @@ const ClusterName = "local"
 type Config struct {
 	Listen      string // host:port of the APIs; port 0 takes a free one
 	AgentListen string // IP:port of the node agent's endpoint; port 0 takes a free one
-	DataDir     string // created with mode 0700
-	Region      string
-	AccountID   string // twelve digits
+	// MetricsListen is host:port of /metrics of the control plane; empty: not served.
+	MetricsListen string
+	DataDir       string // created with mode 0700
+	Region        string
+	AccountID     string // twelve digits
 	// UnsafeNoSync does not wait for the disk; for demonstrations and tests, whose state nobody keeps.
 	UnsafeNoSync bool
-	Registry     prometheus.Registerer // nil: metrics are not kept
-	Logger       *slog.Logger          // nil: nothing is logged
+	Logger       *slog.Logger // nil: nothing is logged
 }
 
 // Dev is the running whole.
@@ -70,13 +70,17 @@ func Start(ctx context.Context, cfg Config) (_ *Dev, err error) {
 			_ = listener.Close() // unless the server has
 		}
 	}()
+	registry, err := d.serveMetrics(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if err := d.newAgent("http://" + listener.Addr().String()); err != nil {
 		return nil, err
 	}
 	d.server, err = server.New(ctx, server.Config{
 		DataDir: cfg.DataDir, Region: cfg.Region, AccountID: cfg.AccountID, Listener: listener, S3: true,
 		BuiltInClusters: []string{ClusterName}, CredentialsFullURI: "http://" + d.agent.Addrs()[0].String() + "/v1/credentials",
-		AllowHTTP: true, UnsafeNoSync: cfg.UnsafeNoSync, Registry: cfg.Registry, Logger: cfg.Logger,
+		AllowHTTP: true, UnsafeNoSync: cfg.UnsafeNoSync, Registry: registry, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
