@@ -35,7 +35,7 @@ var contexts = sync.Pool{New: func() any { return new(policy.Context) }}
 // that nothing could be decided: a fault, not a denial.
 func (d *Directory) Authorize(req *Request, need Access) (policy.Explanation, error) {
 	var in policy.Inputs
-	if _, err := d.callerPolicies(req.Caller, &in); err != nil {
+	if err := d.callerPolicies(req.Caller, &in); err != nil {
 		return policy.Explanation{}, err
 	}
 	owner := need.AccountID
@@ -54,14 +54,10 @@ func (d *Directory) AuthorizeTrust(req *Request, need Access, who policy.Princip
 	}
 	in := policy.Inputs{Resource: role.Trust}
 	if who.Caller != nil {
-		current, err := d.callerPolicies(who.Caller, &in)
-		if err != nil {
+		if err := d.callerPolicies(who.Caller, &in); err != nil {
 			return policy.Explanation{}, err
 		}
 		in.SameAccount = who.Caller.AccountID == role.AccountID
-		if !current { // nobody: a trust policy names by ARN, and the one that was made again has the same
-			who = policy.Principal{}
-		}
 	}
 	return d.decide(req, need, who, &in), nil
 }
@@ -77,33 +73,33 @@ func (d *Directory) decide(req *Request, need Access, who policy.Principal, in *
 	return policy.Explain(&policy.Request{Action: need.Action, Resource: need.Resource, Principal: who, Context: keys}, in)
 }
 
-// callerPolicies finds the policies of a caller. A user or role that is gone, or was made again under the same name, is not current
-// and has none, so whatever still holds its credentials is denied.
-func (d *Directory) callerPolicies(caller *identity.Caller, in *policy.Inputs) (current bool, err error) {
+// callerPolicies finds the policies of a caller. A user or role that is gone, or was made again under the same name, has none,
+// so whatever still holds its credentials is denied.
+func (d *Directory) callerPolicies(caller *identity.Caller, in *policy.Inputs) error {
 	switch {
 	case caller.Session != nil:
 		role, ok := d.RoleByARN(caller.Session.RoleARN)
 		if !ok || role.ID != caller.Session.RoleID {
-			return false, nil
+			return nil
 		}
 		in.Identity = role.Policies
 		for i, text := range caller.Session.Policies {
 			p, err := policy.Parse(policy.Session, text)
 			if err != nil {
-				return false, fmt.Errorf("compiling session policy %d of %s: %w", i+1, caller.ARN, err)
+				return fmt.Errorf("compiling session policy %d of %s: %w", i+1, caller.ARN, err)
 			}
 			in.Session = append(in.Session, &policy.Named{Name: "session policy " + strconv.Itoa(i+1), Policy: p})
 		}
-		return true, role.Err
+		return role.Err
 	case caller.Type == identity.CallerUser:
 		user, ok := d.User(caller.AccountID, caller.UserName)
 		if !ok || user.ID != caller.UserID {
-			return false, nil
+			return nil
 		}
 		in.Identity = user.Policies
-		return true, user.Err
+		return user.Err
 	}
-	return true, nil
+	return nil
 }
 
 // setKeys sets the condition keys that every request has.

@@ -2,12 +2,10 @@ package servertest
 
 import (
 	"errors"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -38,25 +36,6 @@ func Allow(actions, resource, condition string) string {
 		condition = `,"Condition":` + condition
 	}
 	return `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":` + actions + `,"Resource":"` + resource + `"` + condition + `}}`
-}
-
-// Role makes a role with inline policies and returns its ARN.
-func (s *Server) Role(t testing.TB, name, trust string, policies ...string) string {
-	t.Helper()
-	client := iam.NewFromConfig(s.Admin)
-	out, err := client.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: &trust})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, text := range policies {
-		_, err := client.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{
-			RoleName: &name, PolicyName: aws.String("p" + strconv.Itoa(i)), PolicyDocument: &text,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return *out.Role.Arn
 }
 
 // Assume lets somebody assume a role and returns the session. change, if not nil, changes the call before.

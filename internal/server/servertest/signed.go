@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -14,10 +15,11 @@ import (
 
 // Call is a request that an SDK would not send, or whose answer it would not show.
 type Call struct {
-	Service string      // that it is signed for: eks, eks-auth, …
+	Service string      // that it is signed for: eks, eks-auth, …; empty for no signature
 	Method  string      // GET if empty
 	Target  string      // path, as it is spelled on the wire, and query
-	Body    string      // sent as application/json if there is one
+	Body    string      // sent as application/json, or to STS and IAM as a form, if there is one
+	Header  http.Header // more headers, or others; signed too
 	As      *aws.Config // who signs; nil for the administrator
 	At      time.Time   // when it is signed; zero means now
 }
@@ -38,8 +40,16 @@ func (s *Server) Sign(c Call) *http.Request {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if c.Body != "" {
+	switch {
+	case c.Body == "":
+	case c.Service == "sts" || c.Service == "iam" || c.Target == "/":
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+	default:
 		r.Header.Set("Content-Type", "application/json")
+	}
+	maps.Copy(r.Header, c.Header)
+	if c.Service == "" {
+		return r
 	}
 	credentials, err := c.As.Credentials.Retrieve(context.Background())
 	if err != nil {
