@@ -45,8 +45,26 @@ func (c slogCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore
 
 // Write is part of zapcore.Core.
 func (c slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.log.LogAttrs(context.Background(), level(e.Level), e.Message, attributes(fields)...)
+	l := level(e.Level)
+	if harmless[e.Message] {
+		l = slog.LevelDebug
+	}
+	if c.log.Enabled(context.Background(), l) {
+		c.log.LogAttrs(context.Background(), l, e.Message, attributes(fields)...)
+	}
 	return nil
+}
+
+// harmless are warnings and errors of etcd that every start of an embedded member brings, and that nobody can or need do
+// anything about. They become debug messages.
+var harmless = map[string]bool{
+	// It means client listeners that serve two protocols; there are none.
+	"Running http and grpc server on single port. This is not recommended for production.": true,
+	// It means the tokens of etcd's own authentication, which is off.
+	"simple token is not cryptographically signed": true,
+	// The first start looks for the schema's version before the first entry of the log, which brings it, has been applied.
+	"Failed to detect schema version":  true,
+	"failed to update storage version": true,
 }
 
 // Sync is part of zapcore.Core.
