@@ -1,6 +1,7 @@
 package eks
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -168,8 +169,8 @@ func (s *Service) madeBefore(in *createInput) (*associationOutput, error) {
 	if !ok {
 		return nil, nil
 	}
-	if string(request.Digest) != string(in.digest()) {
-		return nil, errInvalidRequest("The clientRequestToken was used before with other parameters. Use a new token for a new request.")
+	if !bytes.Equal(request.Digest, in.digest()) {
+		return nil, errTokenReused()
 	}
 	if a, ok := s.Directory.AssociationByKey(request.Association); ok && a.ClientRequest == key {
 		return describeAssociation(a), nil
@@ -177,22 +178,29 @@ func (s *Service) madeBefore(in *createInput) (*associationOutput, error) {
 	return nil, nil
 }
 
-// exists answers after the transaction found something there: an equal request that was faster, or another association.
-// Both may be newer than this server's memory, so the store is asked.
+// exists answers after the transaction found something there: an equal request that was faster, another one under the same token,
+// or another association. All may be newer than this server's memory, so the store is asked.
 func (s *Service) exists(ctx context.Context, in *createInput, key string) (*associationOutput, error) {
+	same := false // an equal request has been carried out under this token
+	if token := in.requestKey(); token != "" {
+		request, err := s.Directory.ClientRequests.Get(ctx, token)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
+		same = err == nil && bytes.Equal(request.Digest, in.digest())
+		if err == nil && !same {
+			return nil, errTokenReused()
+		}
+	}
 	a, err := s.Directory.Associations.Get(ctx, key)
-	if errors.Is(err, store.ErrNotFound) {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
 		return nil, errResourceInUse(in.Cluster, "The association of service account %s in namespace %s is being changed. Try again.",
 			in.ServiceAccount, in.Namespace)
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
-	}
-	if a.ClientRequest != "" && a.ClientRequest == in.requestKey() {
-		request, err := s.Directory.ClientRequests.Get(ctx, a.ClientRequest)
-		if err == nil && string(request.Digest) == string(in.digest()) {
-			return describeAssociation(&a), nil
-		}
+	case same && a.ClientRequest == in.requestKey():
+		return describeAssociation(&a), nil
 	}
 	return nil, errResourceInUse(in.Cluster, "Association already exists: %s", a.ID)
 }

@@ -48,6 +48,10 @@ func errNotFound(format string, args ...any) *wire.Error {
 	return &wire.Error{Code: "NotFoundException", Status: http.StatusNotFound, Message: fmt.Sprintf(format, args...)}
 }
 
+func errTokenReused() *wire.Error {
+	return errInvalidRequest("The clientRequestToken was used before with other parameters. Use a new token for a new request.")
+}
+
 func errNoCluster(name string) *wire.Error {
 	return errResourceNotFound(name, "No cluster found for name: %s.", name)
 }

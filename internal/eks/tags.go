@@ -34,8 +34,8 @@ type empty struct{}
 func (s *Service) TagResource(ctx context.Context, _ *wire.Call, in *tagInput) (*empty, error) {
 	return &empty{}, s.changeTags(ctx, in.ARN, func(tags map[string]string) error {
 		maps.Copy(tags, in.Tags)
-		if len(tags) > identity.MaxTags {
-			return errBadRequest("The resource would have %d tags; at most %d are allowed.", len(tags), identity.MaxTags)
+		if err := identity.CheckTags(identity.TagList(tags)); err != nil {
+			return errBadRequest("The resource cannot have these tags and those it has: %v.", err)
 		}
 		return nil
 	})
@@ -44,6 +44,13 @@ func (s *Service) TagResource(ctx context.Context, _ *wire.Call, in *tagInput) (
 type untagInput struct {
 	ARN     string   `uri:"arn" json:"-"`
 	TagKeys []string `query:"tagKeys" json:"-"`
+}
+
+func (in *untagInput) Validate() error {
+	if len(in.TagKeys) == 0 {
+		return errBadRequest("The request has no tagKeys.")
+	}
+	return nil
 }
 
 // UntagResource takes tags away; keys that are not there are passed over.
