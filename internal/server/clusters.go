@@ -72,7 +72,12 @@ const clusterKeyPurpose = "cluster/signing-key/"
 // openBuiltInCluster finds the cluster's record and its signing key, or makes both. The address that the server listens on is part
 // of the issuer, so where that has changed the record follows.
 func (s *Server) openBuiltInCluster(ctx context.Context, name string) (*identity.Cluster, *token.Signer, error) {
-	if _, ok := s.directory.Cluster(name); !ok {
+	known, ok := s.directory.Cluster(name)
+	switch {
+	case ok && (known.AccountID != s.cfg.AccountID || known.Region != s.cfg.Region):
+		return nil, nil, fmt.Errorf("in this data directory it is of account %s and region %s: start with these, or with another data directory",
+			known.AccountID, known.Region)
+	case !ok:
 		if err := s.makeBuiltInCluster(ctx, name); err != nil && !errors.Is(err, store.ErrExists) {
 			return nil, nil, err
 		}
