@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -31,6 +33,9 @@ makes any AWS client the administrator, and podid run runs commands as pods of t
 				return err
 			}
 			d, err := dev.Start(cmd.Context(), cfg)
+			if errors.Is(err, context.Canceled) {
+				return nil // interrupted before it was ready
+			}
 			if err != nil {
 				return explainStart(err, &cfg)
 			}
@@ -64,16 +69,16 @@ func explainStart(err error, cfg *dev.Config) error {
 func greet(w io.Writer, d *dev.Dev) {
 	fmt.Fprintf(w, `podid dev is ready.
 
-  APIs and S3   %s    eks, eks-auth, iam, sts, s3
-  Node agent    %s    for pods of the cluster %s
-  Administrator . %s
+  APIs and S3     %s   (eks, eks-auth, iam, sts, s3)
+  Node agent      %s   (for pods of the cluster %s)
+  Administrator   %s
 
 In another shell:
 
-  . %s
+  %s
   aws eks list-clusters
   podid run -n default --service-account default -- env
 
-Ctrl-C ends it; the state stays.
-`, d.URL(), d.AgentURL(), dev.ClusterName, d.AdminEnv(), d.AdminEnv())
+Ctrl-C ends it; the state stays in %s.
+`, d.URL(), d.AgentURL(), dev.ClusterName, d.AdminEnv(), d.AdminEnvCommand(), filepath.Dir(d.AdminEnv()))
 }

@@ -29,6 +29,7 @@ var version = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // so that a second Ctrl-C does not wait for an orderly end
 	err := command().ExecuteContext(ctx)
 	var exit exitCode
 	if errors.As(err, &exit) {

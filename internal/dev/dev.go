@@ -11,9 +11,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -56,7 +58,7 @@ func Start(ctx context.Context, cfg Config) (_ *Dev, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	listener, err := net.Listen("tcp", cfg.Listen)
+	listener, err := listen(cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listening for the APIs: %w", err)
 	}
@@ -93,6 +95,18 @@ func Start(ctx context.Context, cfg Config) (_ *Dev, err error) {
 	return d, d.writeAdminEnv()
 }
 
+// listen takes loopback addresses only: what goes over the connection, secrets included, is not encrypted.
+func listen(address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	if !listener.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		return nil, errors.Join(fmt.Errorf("%s is not a loopback address, and plain HTTP must not leave this machine", address), listener.Close())
+	}
+	return listener, nil
+}
+
 // newAgent binds the agent's address at once, since pods are told it by the server's built-in cluster.
 func (d *Dev) newAgent(serverURL string) error {
 	host, portText, err := net.SplitHostPort(d.cfg.AgentListen)
@@ -102,6 +116,9 @@ func (d *Dev) newAgent(serverURL string) error {
 	port, err := strconv.Atoi(portText)
 	if err != nil {
 		return fmt.Errorf("the agent's address: port %q is not a number", portText)
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
+		return fmt.Errorf("the agent's address: %s is neither a loopback nor a link-local address, and plain HTTP must not leave this machine", host)
 	}
 	client, err := agent.NewClient(agent.ClientConfig{
 		ClusterName: ClusterName, Region: d.cfg.Region, Endpoint: serverURL,
@@ -130,6 +147,24 @@ func (d *Dev) AgentURL() string { return "http://" + d.agent.Addrs()[0].String()
 // AdminEnv is the file with the administrator's environment.
 func (d *Dev) AdminEnv() string { return filepath.Join(d.cfg.DataDir, "admin.env") }
 
+// AdminEnvCommand makes a POSIX shell the administrator. A file without a slash would be looked for in PATH.
+func (d *Dev) AdminEnvCommand() string {
+	file := d.AdminEnv()
+	if !strings.Contains(file, "/") {
+		file = "./" + file
+	}
+	return ". " + quote(file)
+}
+
+// quote makes a word of a POSIX shell out of s.
+func quote(s string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:@,="
+	if strings.Trim(s, plain) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 // Admin is an AWS configuration of the administrator, for calls to the APIs.
 func (d *Dev) Admin() aws.Config { return d.config(d.URL(), d.adminCredentials()) }
 
@@ -146,13 +181,14 @@ func (d *Dev) Close() error {
 // would mix in is unset.
 func (d *Dev) writeAdminEnv() error {
 	admin := d.server.Admin()
-	text := "# The administrator of podid. To use it: . " + d.AdminEnv() + "\n" +
-		"unset AWS_SESSION_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE\n" +
+	text := "# The administrator of podid. To use it: " + d.AdminEnvCommand() + "\n" +
+		"unset AWS_SESSION_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE AWS_IGNORE_CONFIGURED_ENDPOINT_URLS \\\n" +
+		"  AWS_ENDPOINT_URL_EKS AWS_ENDPOINT_URL_IAM AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL_STS\n" +
 		"export AWS_ENDPOINT_URL=" + d.URL() + "\n" +
 		"export AWS_ACCESS_KEY_ID=" + admin.AccessKeyID + "\n" +
 		"export AWS_SECRET_ACCESS_KEY=" + admin.SecretAccessKey.Reveal() + "\n" +
-		"export AWS_REGION=" + d.cfg.Region + "\n" +
-		"export AWS_DEFAULT_REGION=" + d.cfg.Region + "\n"
+		"export AWS_REGION=" + quote(d.cfg.Region) + "\n" +
+		"export AWS_DEFAULT_REGION=" + quote(d.cfg.Region) + "\n"
 	temporary := d.AdminEnv() + ".new"
 	_ = os.Remove(temporary) // of a start that was cut off; a file that is there would keep its mode
 	if err := os.WriteFile(temporary, []byte(text), 0o600); err != nil {
