@@ -1,15 +1,20 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"syscall"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/eks/types"
 	"github.com/spf13/cobra"
 
 	"github.com/podid/podid/internal/identity"
@@ -26,14 +31,16 @@ type runOptions struct {
 func runCommand() *cobra.Command {
 	var o runOptions
 	cmd := &cobra.Command{
-		Use:   "run [-f POD.yaml | -n NAMESPACE --service-account NAME] [-- COMMAND [ARG...]]",
+		Use:   "run [-f POD.yaml | -n NAMESPACE --service-account NAME] [flags] [-- COMMAND [ARG...]]",
 		Short: "Run a local command as a pod",
 		Long: `Runs a local command as a pod of a cluster: the pod is admitted by the cluster, webhook included, and the command gets the
 environment and the service-account token that the pod's container would have. Of this shell it gets only PATH, HOME and TERM, so that
 no credentials of yours stand in for the pod's; no ~/.aws, no instance metadata either. Its exit code becomes podid's.
 
     podid run -n carts --service-account carts -- aws sts get-caller-identity
-    podid run -f deployment.yaml -c app -- ./server`,
+    podid run -f deployment.yaml -c app -- ./server
+
+It finds the cluster by the EKS API and calls it as you: with podid dev running, set its environment first (. .podid/admin.env).`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error { return runAsPod(cmd.Context(), o, args) },
 	}
@@ -44,6 +51,7 @@ no credentials of yours stand in for the pod's; no ~/.aws, no instance metadata 
 	flags.StringVar(&o.serviceAccount, "service-account", "", "`name` of the service account, without a manifest")
 	flags.StringVarP(&o.container, "container", "c", "", "`name` of the container whose environment is taken; else the first")
 	flags.StringArrayVar(&o.env, "env", nil, "`NAME=VALUE` to add; stands in for values out of secrets and config maps too")
+	flags.SetInterspersed(false) // what follows the command's name is the command's
 	flags.BoolVar(&o.skipEnvFrom, "skip-env-from", false, "leave out secrets and config maps that are taken as a whole (envFrom)")
 	return cmd
 }
@@ -52,6 +60,9 @@ func runAsPod(ctx context.Context, o runOptions, command []string) error {
 	pod, err := o.pod()
 	if err != nil {
 		return err
+	}
+	if o.file == "" && len(command) == 0 {
+		return errors.New("give a command: podid run -n NAMESPACE --service-account NAME -- COMMAND")
 	}
 	kube, err := o.kube(ctx)
 	if err != nil {
@@ -74,6 +85,7 @@ func runAsPod(ctx context.Context, o runOptions, command []string) error {
 	for _, warning := range process.Warnings() {
 		fmt.Fprintln(os.Stderr, "podid: warning:", warning)
 	}
+	o.noteAssociation(process)
 	ended := make(chan struct{})
 	go func() {
 		for {
@@ -122,18 +134,40 @@ func (o *runOptions) pod() (podrun.Pod, error) {
 	return pod, nil
 }
 
+// noteAssociation tells why the command will find no credentials, if nobody gave it any. Where another container of the pod has
+// them, there is an association, and this container was left out on purpose.
+func (o *runOptions) noteAssociation(process *podrun.Process) {
+	if process.HasCredentials() || bytes.Contains(process.Admitted(), []byte(`"AWS_CONTAINER_CREDENTIALS_FULL_URI"`)) {
+		return
+	}
+	account := process.ServiceAccount()
+	fmt.Fprintf(os.Stderr, "podid: note: the cluster %[1]s has no association for %[2]s/%[3]s, so this runs without credentials; create one with: "+
+		"aws eks create-pod-identity-association --cluster-name %[1]s --namespace %[2]s --service-account %[3]s --role-arn ROLE_ARN\n",
+		o.cluster, account.Namespace, account.Name)
+}
+
 // kube finds the cluster's Kubernetes API as the AWS CLI does, and calls it as the AWS caller that this shell is.
 func (o *runOptions) kube(ctx context.Context) (*podrun.Kube, error) {
-	aws, err := config.LoadDefaultConfig(ctx)
+	cfg, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("loading the AWS configuration: %w", err)
 	}
-	if aws.Region == "" {
-		return nil, errors.New("no AWS region is set. With podid dev running, use its environment: . .podid/admin.env")
+	if cfg.Region == "" {
+		return nil, errors.New("no AWS region is set here; with podid dev running, use its environment: . .podid/admin.env")
 	}
-	kube, err := podrun.Connect(ctx, aws, o.cluster)
-	if err != nil {
-		return nil, fmt.Errorf("%w\nIs podid dev running, and is its environment set (. .podid/admin.env)?", err)
+	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
+		return nil, fmt.Errorf("no AWS credentials are set here; with podid dev running, use its environment: . .podid/admin.env (%w)", err)
+	}
+	kube, err := podrun.Connect(ctx, cfg, o.cluster)
+	var notFound *types.ResourceNotFoundException
+	switch {
+	case errors.As(err, &notFound):
+		return nil, fmt.Errorf("there is no cluster %s; aws eks list-clusters shows those there are", o.cluster)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("nothing listens at %s; is podid dev running, and is its environment set here (. .podid/admin.env)?",
+			cmp.Or(aws.ToString(cfg.BaseEndpoint), "the EKS API's address"))
+	case err != nil:
+		return nil, fmt.Errorf("%w; is the environment of podid dev set here (. .podid/admin.env)?", err)
 	}
 	return kube, nil
 }

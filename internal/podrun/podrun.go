@@ -15,6 +15,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -72,6 +74,7 @@ func (c *Config) validate() error {
 type Process struct {
 	cmd      *exec.Cmd
 	group    bool // it leads a process group of its own
+	account  identity.ServiceAccount
 	admitted []byte
 	warnings []string
 	dir      string
@@ -126,9 +129,9 @@ func (p *Process) start(ctx context.Context, cfg *Config, pod *pod, c *container
 	if err := root.WriteFile(empty, nil, 0o600); err != nil {
 		return fmt.Errorf("writing private directory: %w", err)
 	}
-	account := identity.ServiceAccount{Namespace: pod.Metadata.Namespace, Name: pod.Spec.ServiceAccountName}
+	p.account = identity.ServiceAccount{Namespace: pod.Metadata.Namespace, Name: pod.Spec.ServiceAccountName}
 	t := &tokens{root: root, sleep: maxSleep, now: cfg.Now, log: cfg.Logger}
-	t.fetch = func(ctx context.Context, in TokenRequest) (Token, error) { return cfg.Kube.Token(ctx, account, in) }
+	t.fetch = func(ctx context.Context, in TokenRequest) (Token, error) { return cfg.Kube.Token(ctx, p.account, in) }
 	if cfg.sleep > 0 {
 		t.sleep = cfg.sleep
 	}
@@ -221,6 +224,24 @@ func (p *Process) Wait() (code int, err error) {
 
 // Admitted is the pod as the cluster admitted it, JSON: the manifest's, with the cluster's defaults and its webhooks' changes.
 func (p *Process) Admitted() []byte { return p.admitted }
+
+// ServiceAccount is the one that the pod was admitted with.
+func (p *Process) ServiceAccount() identity.ServiceAccount { return p.account }
+
+// HasCredentials tells whether the process was given any AWS credentials, or a way to some: by the cluster's webhook, by the
+// manifest or as an extra variable. What the process finds by itself is not known.
+func (p *Process) HasCredentials() bool {
+	return slices.ContainsFunc(p.cmd.Env, func(pair string) bool {
+		name, value, _ := strings.Cut(pair, "=")
+		return value != "" && slices.Contains(credentialSources, name)
+	})
+}
+
+// credentialSources are the variables that the SDKs take credentials from, or the way to them.
+// See https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html.
+var credentialSources = []string{
+	"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ACCESS_KEY_ID",
+}
 
 // Warnings are what the cluster had to say about the pod.
 func (p *Process) Warnings() []string { return p.warnings }
