@@ -134,8 +134,10 @@ func decodeJSON(in any, body []byte) error {
 		return nil
 	case errors.As(err, &syntax):
 		return malformedJSON(fmt.Sprintf("The request body is not valid JSON at byte %d: %s.", syntax.Offset, syntax.Error()))
+	case errors.As(err, &wrongType) && wrongType.Field == "":
+		return malformedJSON(fmt.Sprintf("The request body must be a JSON object, and is of type %s.", wrongType.Value))
 	case errors.As(err, &wrongType):
-		return malformedJSON(fmt.Sprintf("Member %q must be a JSON %s, not a %s (at byte %d).",
+		return malformedJSON(fmt.Sprintf("Member %q must be of the JSON type %s, not %s (at byte %d).",
 			wrongType.Field, jsonKind(wrongType.Type), wrongType.Value, wrongType.Offset))
 	default:
 		return malformedJSON("The request body is not valid JSON: it ends before the object does.")
