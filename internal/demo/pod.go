@@ -13,6 +13,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -52,7 +53,8 @@ func (s *story) runApp(ctx context.Context, t *telling) (status int, body string
 		err = signalErr
 	}
 	code, waitErr := process.Wait()
-	if err == nil && waitErr == nil && code != 0 {
+	const interrupted = 128 + int(syscall.SIGINT) // by us: an application need not catch it
+	if err == nil && waitErr == nil && code != 0 && code != interrupted {
 		waitErr = fmt.Errorf("the application ended with exit code %d", code)
 	}
 	return status, body, errors.Join(err, waitErr)
