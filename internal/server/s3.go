@@ -27,7 +27,7 @@ func (s *Server) newS3(log *audit.Log) (*s3front.Handler, error) {
 		},
 		Authorize: func(_ context.Context, caller *identity.Caller, r *http.Request, action, resource string, keys map[string]string) (string, error) {
 			request := wire.Describe(r, s.cfg.Now())
-			request.Caller = caller
+			request.Caller, request.Region = caller, s.cfg.Region
 			why, err := s.directory.Authorize(&request, directory.Access{
 				Action: action, Resource: resource, AccountID: s.cfg.AccountID,
 				Keys: func(context *policy.Context) {
