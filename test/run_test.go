@@ -1,6 +1,8 @@
 package test
 
 import (
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -163,6 +165,26 @@ func TestRunManifest(t *testing.T) {
 				t.Errorf("got %+v, want stdout %s", got, test.want)
 			}
 		})
+	}
+	checkEmpty(t, env)
+}
+
+// The example application runs as its pod, ends by the signal that podid run gets, and leaves nothing.
+func TestRunApplication(t *testing.T) {
+	_, env := pods(t)
+	p := start(t, env, nil, "podid", "run", "-f", "../examples/list-files/pod.yaml", "--env", "ADDR=127.0.0.1:0")
+	_, url, _ := strings.Cut(strings.TrimSpace(p.says(t, "\n")), "listening on ")
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if want := `{"files":["test-file-1.md","test-file-2.md"]}` + "\n"; err != nil || string(body) != want {
+		t.Errorf("got %d %s, %v; want %s", response.StatusCode, body, err, want)
+	}
+	if code := p.stop(t, syscall.SIGTERM); code != 0 || p.stderr.String() != "" {
+		t.Errorf("exit code %d, stderr %q; want 0 and nothing", code, p.stderr.String())
 	}
 	checkEmpty(t, env)
 }
