@@ -103,9 +103,7 @@ func (s *Store) transact(ctx context.Context, ops []Op, when ...clientv3.Cmp) (*
 		}
 		otherwise = append(otherwise, clientv3.OpGet(o.key, clientv3.WithCountOnly()))
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	resp, err := s.txn(ctx, when, then, otherwise)
+	resp, err := s.write(ctx, when, then, otherwise)
 	if err != nil {
 		return nil, fmt.Errorf("committing %s and %d more: %w", ops[0].key, len(ops)-1, err)
 	}

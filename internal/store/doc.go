@@ -12,7 +12,7 @@
 //
 //   - A write that returned nil is in every index of this process ("read your writes"), and soon in those of the others.
 //   - An index shows each object's states in the order of their revisions, and is never emptied by losing the watch.
-//     [Store.Fresh] tells when the watch has been silent for too long.
+//     [Store.Fresh] tells when the store cannot make sure any more that the indexes have everything.
 //   - [ErrNotFound], [ErrExists] and [ErrConflict] are facts about stored objects and mean that nothing was written. After any other
 //     error of a write it is not known whether it took place; it is never retried behind the caller's back.
 //

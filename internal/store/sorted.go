@@ -59,7 +59,7 @@ func (m *sorted[V]) with(key string, value V) *sorted[V] {
 		return m.replace(block, changed)
 	}
 	half := len(changed) / 2
-	return m.replace(block, slices.Clip(changed[:half]), changed[half:])
+	return m.replace(block, changed[:half], changed[half:])
 }
 
 // without returns the map with a key removed.

@@ -22,7 +22,7 @@ var (
 	ErrLocked   = errors.New("is in use by another podid")      // Open: another process holds the data directory
 	errNotReady = errors.New("the store has not been loaded")   // Fresh before Load
 	errClosed   = errors.New("the store has been closed")       // waiting for a revision that will not come
-	errSilent   = errors.New("the watch has been silent")       // Fresh: no sign of life from etcd
+	errBlind    = errors.New("changes may have been missed")    // Fresh: etcd or the watch is not up
 	errUnread   = errors.New("stored values cannot be decoded") // Fresh: an index keeps older values
 )
 
@@ -64,6 +64,8 @@ type Store struct {
 	// txn runs one transaction. It is a field so that tests can make it fail before and after it took place.
 	txn func(ctx context.Context, when []clientv3.Cmp, then, otherwise []clientv3.Op) (*clientv3.TxnResponse, error)
 
+	pulse time.Duration // a field so that tests need not wait for it
+
 	watching sync.WaitGroup // the goroutines that Load started
 	cancel   context.CancelFunc
 	closing  sync.Once
@@ -75,7 +77,7 @@ type Store struct {
 	loaded   bool             // Load succeeded
 	applied  int64            // all indexes have the changes up to this revision
 	advanced chan struct{}    // closed and replaced when applied changes
-	heard    time.Time        // when etcd last said that we are up to date
+	heard    time.Time        // all that was written before is in the indexes
 	unread   map[string]error // keys whose newest value could not be decoded
 }
 
@@ -93,7 +95,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, errors.New("store: UnsafeNoSync is for the embedded etcd only")
 	}
 	s := &Store{
-		log: cfg.Logger, now: cfg.Now,
+		log: cfg.Logger, now: cfg.Now, pulse: pulse,
 		closed: make(chan struct{}), advanced: make(chan struct{}), unread: map[string]error{},
 	}
 	if s.log == nil {
@@ -141,8 +143,9 @@ func (s *Store) Revision() int64 {
 	return s.applied
 }
 
-// Fresh returns nil while the indexes follow etcd, and else why not: Load has not succeeded, nothing was heard from etcd for
-// 10 seconds, or a stored value could not be decoded. The indexes serve what they have all the same; it is for readiness.
+// Fresh returns nil while the indexes follow etcd, and else why not: Load has not succeeded, it is 10 seconds since the indexes
+// were known to have all that was written, or a stored value could not be decoded. The indexes serve what they have all the same; it
+// is for readiness.
 func (s *Store) Fresh() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,7 +153,7 @@ func (s *Store) Fresh() error {
 		return errNotReady
 	}
 	if silence := s.now().Sub(s.heard); silence > staleAfter {
-		return fmt.Errorf("%w for %s, at revision %d", errSilent, silence.Round(time.Second), s.applied)
+		return fmt.Errorf("%w for %s, at revision %d", errBlind, silence.Round(time.Second), s.applied)
 	}
 	for _, err := range s.unread {
 		return fmt.Errorf("%w: %d in all, one is %w", errUnread, len(s.unread), err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -15,8 +16,8 @@ import (
 
 const (
 	pageSize   = 1000             // objects per request while listing
-	pulse      = 2 * time.Second  // how often etcd is asked whether we are up to date
-	staleAfter = 10 * time.Second // without an answer the store is not fresh
+	pulse      = 2 * time.Second  // how often we make sure that we are up to date
+	staleAfter = 10 * time.Second // of not being sure, the store is not fresh
 	rewatch    = time.Second      // longest wait before a broken watch is begun again
 )
 
@@ -74,7 +75,7 @@ func (c *Collection[T]) apply(event *clientv3.Event) error {
 }
 
 // Load fills all indexes with the state of one revision and from then on keeps them current until [Store.Close], by one watch in
-// goroutines of the store. Call it once, after all collections and indexes are defined. It fails, and nothing is filled, if any stored
+// a goroutine of the store. Call it once, after all collections and indexes are defined. It fails, and nothing is filled, if any stored
 // value cannot be decoded. ctx bounds the listing only.
 func (s *Store) Load(ctx context.Context) error {
 	s.mu.Lock()
@@ -95,13 +96,13 @@ func (s *Store) Load(ctx context.Context) error {
 	// Without a leader, a member of an external cluster would keep a watch open that can tell nothing new.
 	ctx = clientv3.WithRequireLeader(ctx)
 	s.watching.Go(func() { s.keepWatching(ctx) })
-	s.watching.Go(func() { s.keepAsking(ctx) })
 	return nil
 }
 
 // list reads everything at one revision and puts it into the indexes. In the strict case nothing is put if a value cannot be
 // decoded; else the index keeps the older value.
 func (s *Store) list(ctx context.Context, strict bool) (unread map[string]error, err error) {
+	at := s.now()
 	contents, revision, err := s.read(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("listing the store: %w", err)
@@ -119,7 +120,7 @@ func (s *Store) list(ctx context.Context, strict bool) (unread map[string]error,
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.loaded, s.unread = true, unread
+	s.loaded, s.unread, s.heard = true, unread, at
 	s.advanceLocked(revision)
 	return unread, nil
 }
@@ -187,25 +188,73 @@ func (s *Store) keepWatching(ctx context.Context) {
 
 // watch follows the changes from our revision on until the watch breaks.
 func (s *Store) watch(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for resp := range s.client.Watch(ctx, root, clientv3.WithPrefix(), clientv3.WithRev(s.Revision()+1)) {
+	ctx, stop := context.WithCancelCause(ctx)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer stop(nil)
+	changes := s.client.Watch(ctx, root, clientv3.WithPrefix(), clientv3.WithRev(s.Revision()+1))
+	asking.Go(func() { s.keepAsking(ctx, stop) })
+	for resp := range changes {
 		if err := resp.Err(); err != nil {
 			return err
 		}
-		if resp.Header.Revision < s.Revision() { // etcd was restored from a backup, or answers from behind
-			return fmt.Errorf("%w: etcd is at revision %d, we are at %d", errBehind, resp.Header.Revision, s.Revision())
-		}
 		s.apply(resp)
 	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
 	return errors.New("the watch ended")
+}
+
+// keepAsking makes sure, again and again, that we have all that was written. It stops the watch if that cannot come by it.
+func (s *Store) keepAsking(ctx context.Context, stop context.CancelCauseFunc) {
+	tick := time.NewTicker(s.pulse)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			// Any other error means that etcd or the watch is not up. The silence that follows is what Fresh reports.
+			if err := s.ask(ctx); errors.Is(err, errBehind) {
+				stop(err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// ask finds out the newest revision and waits until the indexes have reached it. Progress notifications alone would not do: a
+// watch that waits for a revision still to come gets none.
+func (s *Store) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, staleAfter/2)
+	defer cancel()
+	at, ours := s.now(), s.Revision()
+	resp, err := s.client.Get(ctx, root)
+	switch {
+	case err != nil:
+		return err
+	case resp.Header.Revision < ours:
+		return fmt.Errorf("%w: etcd is at revision %d, we are at %d", errBehind, resp.Header.Revision, ours)
+	case resp.Header.Revision > s.Revision():
+		// Changes are under way, or were of keys that we do not watch. Of the latter only the notification tells.
+		if err := s.client.RequestProgress(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.wait(ctx, resp.Header.Revision); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard = at
+	return nil
 }
 
 // apply takes the changes of one response into the indexes. A response holds all changes of each of its revisions.
 func (s *Store) apply(resp clientv3.WatchResponse) {
 	revision := s.Revision()
 	if resp.IsProgressNotify() {
-		revision = resp.Header.Revision
+		revision = max(revision, resp.Header.Revision)
 	}
 	failed, read := map[string]error{}, []string{}
 	for _, event := range resp.Events {
@@ -233,29 +282,11 @@ func (s *Store) apply(resp clientv3.WatchResponse) {
 	s.advanceLocked(revision)
 }
 
-// advanceLocked notes that the indexes are at a revision, that etcd was heard, and wakes who waits for it.
+// advanceLocked notes that the indexes are at a revision and wakes who waits for it.
 func (s *Store) advanceLocked(revision int64) {
-	s.heard = s.now()
 	if s.applied != revision {
 		s.applied = revision
 		close(s.advanced)
 		s.advanced = make(chan struct{})
-	}
-}
-
-// keepAsking has etcd say regularly, on the watch, up to which revision it has told everything.
-func (s *Store) keepAsking(ctx context.Context) {
-	tick := time.NewTicker(pulse)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			// An error means there is no stream to ask on. The silence that follows is what Fresh reports.
-			asking, cancel := context.WithTimeout(ctx, pulse)
-			_ = s.client.RequestProgress(asking)
-			cancel()
-		case <-ctx.Done():
-			return
-		}
 	}
 }

@@ -14,7 +14,8 @@
 //
 // Keys are uploaded with the issuer, or fetched by OpenID Connect discovery and refreshed in the background by [Verifier.Run], every 5
 // minutes to 1 hour as the issuer's Cache-Control says. A token with an unknown key id has them fetched at once, but at most every
-// 10 seconds, and not again for a key id that was just found missing. A fetch that fails, or brings no usable key, changes nothing: the
+// 10 seconds, and not again for a key id that was found missing in the last minute. A token that is newer than the keys at hand, when they may
+// not be fetched yet, cannot be judged. A fetch that fails, or brings no usable key, changes nothing: the
 // keys at hand serve for up to 24 hours.
 //
 // A token that was verified is remembered for up to 60 seconds by its SHA-256, to skip the signature the next time. Everything
