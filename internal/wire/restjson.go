@@ -171,7 +171,8 @@ func (restJSON) writeAnswer(w http.ResponseWriter, _ string, _ string, out any) 
 		return fmt.Errorf("encoding answer: %w", err)
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(body) // a client that went away is no error of ours
+	w.Header().Set("Content-Length", strconv.Itoa(len(body))) // else what is longer than 2 KiB goes out in chunks
+	_, _ = w.Write(body)                                      // a client that went away is no error of ours
 	return nil
 }
 
