@@ -167,7 +167,7 @@ func (o *runOptions) kube(ctx context.Context) (*podrun.Kube, error) {
 		return nil, fmt.Errorf("nothing listens at %s; is podid dev running, and is its environment set here (. .podid/admin.env)?",
 			cmp.Or(aws.ToString(cfg.BaseEndpoint), "the EKS API's address"))
 	case err != nil:
-		return nil, fmt.Errorf("%w; is the environment of podid dev set here (. .podid/admin.env)?", err)
+		return nil, fmt.Errorf("%w (is the environment of podid dev set here? . .podid/admin.env)", err)
 	}
 	return kube, nil
 }
