@@ -53,12 +53,13 @@ type Authenticator struct {
 	directory *directory.Directory
 	keyring   *credential.Keyring
 	keys      *sigv4.Keys
+	sessions  sessions
 	now       func() time.Time
 }
 
 // New returns an authenticator.
 func New(d *directory.Directory, k *credential.Keyring, now func() time.Time) *Authenticator {
-	return &Authenticator{d, k, sigv4.NewKeys(signingKeys), now}
+	return &Authenticator{directory: d, keyring: k, keys: sigv4.NewKeys(signingKeys), now: now}
 }
 
 // Authenticate verifies the signature of a request to a service, whose body has been read, and returns the caller and the region
@@ -128,7 +129,7 @@ func (a *Authenticator) Resolve(sig *sigv4.Signature) (*identity.Caller, sigv4.K
 var errUnknownKey = &Failure{UnknownKey, "The security token included in the request is invalid."}
 
 func (a *Authenticator) session(sig *sigv4.Signature) (*identity.Caller, identity.Secret, error) {
-	session, secret, err := a.keyring.Open(sig.AccessKeyID, sig.SecurityToken)
+	session, secret, err := a.sessions.open(sig.AccessKeyID, sig.SecurityToken, a.keyring.Open)
 	switch {
 	case errors.Is(err, credential.ErrInvalid):
 		return nil, "", errUnknownKey
