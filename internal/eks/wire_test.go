@@ -124,10 +124,10 @@ func TestWireRefusals(t *testing.T) {
 		names  string
 	}{
 		"not JSON":          {post(`{"namespace":"carts",}`), nil, 400, serialization, "byte 22"},
-		"cut off":           {post(`{"namespace":"carts"`), nil, 400, serialization, "ends before"},
+		"cut off":           {post(`{"namespace":"carts"`), nil, 400, serialization, "unexpected end"},
 		"an array":          {post(`[]`), nil, 400, serialization, "The request body must be a JSON object"},
 		"a string":          {post(`"carts"`), nil, 400, serialization, "The request body must be a JSON object"},
-		"trailing data":     {post(good + `{}`), nil, 400, serialization, "after the end"},
+		"trailing data":     {post(good + `{}`), nil, 400, serialization, "after top-level value"},
 		"number as text":    {post(`{"namespace":5}`), nil, 400, serialization, `"namespace"`},
 		"text as boolean":   {post(`{"disableSessionTags":"true"}`), nil, 400, serialization, `"disableSessionTags"`},
 		"list as map":       {post(`{"tags":[]}`), nil, 400, serialization, `"tags"`},

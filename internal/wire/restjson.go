@@ -122,11 +122,7 @@ func setQuery(field reflect.Value, name string, values []string) error {
 
 // decodeJSON decodes one JSON object and says where and why it could not. Unknown members are ignored, as AWS does.
 func decodeJSON(in any, body []byte) error {
-	dec := json.NewDecoder(bytes.NewReader(body))
-	err := dec.Decode(in)
-	if err == nil && len(bytes.TrimSpace(body[dec.InputOffset():])) > 0 {
-		return malformedJSON(fmt.Sprintf("The request body has more after the end of the JSON object, at byte %d.", dec.InputOffset()))
-	}
+	err := json.Unmarshal(body, in)
 	var syntax *json.SyntaxError
 	var wrongType *json.UnmarshalTypeError
 	switch {
@@ -139,9 +135,8 @@ func decodeJSON(in any, body []byte) error {
 	case errors.As(err, &wrongType):
 		return malformedJSON(fmt.Sprintf("Member %q must be of the JSON type %s, not %s (at byte %d).",
 			wrongType.Field, jsonKind(wrongType.Type), wrongType.Value, wrongType.Offset))
-	default:
-		return malformedJSON("The request body is not valid JSON: it ends before the object does.")
 	}
+	return fmt.Errorf("decoding a request body: %w", err)
 }
 
 func malformedJSON(message string) *Error {
