@@ -153,8 +153,8 @@ func (h *Handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	return operation.run(ctx, call, in)
 }
 
-// readBody reads the body within its size and its time. The deadline is lifted afterwards: net/http goes on reading the connection
-// to see whether the client leaves, and would end the call as if it had.
+// readBody reads the body within its size and its time. The deadline is lifted afterwards: where there is no body net/http is
+// already waiting for the client to leave, and would take the end of the deadline for that.
 func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	connection := http.NewResponseController(w)
 	_ = connection.SetReadDeadline(time.Now().Add(h.cfg.BodyDeadline)) // a recorder in a test has none to set
