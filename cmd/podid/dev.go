@@ -47,7 +47,7 @@ makes any AWS client the administrator, and podid run runs commands as pods of t
 	flags := cmd.Flags()
 	flags.StringVar(&cfg.Listen, "listen", "127.0.0.1:7070", "`address` of all APIs and the S3")
 	flags.StringVar(&cfg.AgentListen, "agent-listen", "127.0.0.1:7078", "`address` of the node agent's endpoint; its host must be an IP address")
-	flags.StringVar(&cfg.MetricsListen, "metrics-listen", "", "`address` of /metrics, for Prometheus; empty: not served")
+	flags.StringVar(&cfg.MetricsListen, "metrics-listen", "", "`address` of /metrics, for Prometheus; empty: not served; a loopback address")
 	flags.StringVar(&cfg.DataDir, "data-dir", ".podid", "`directory` of the state; made if it is not there")
 	flags.StringVar(&cfg.Region, "region", "us-west-2", "AWS `region` of the cluster local and of its pods")
 	flags.StringVar(&cfg.AccountID, "account-id", "111122223333", "AWS account `id` of the cluster local and of the administrator")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -19,7 +18,7 @@ func (d *Dev) serveMetrics(ctx context.Context) (*prometheus.Registry, error) {
 	if d.cfg.MetricsListen == "" {
 		return registry, nil
 	}
-	listener, err := net.Listen("tcp", d.cfg.MetricsListen)
+	listener, err := listen(d.cfg.MetricsListen)
 	if err != nil {
 		return nil, fmt.Errorf("listening for metrics: %w", err)
 	}

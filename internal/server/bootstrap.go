@@ -74,7 +74,7 @@ func (b *bootstrap) makeAdmin(ctx context.Context) error {
 	user := identity.User{
 		AccountID: b.cfg.AccountID, Partition: b.cfg.Partition, Path: "/", Name: adminName,
 		ID:             identity.NewID(rand.Reader, identity.UserID, b.cfg.AccountID),
-		InlinePolicies: map[string]string{"AdministratorAccess": adminPolicy}, CreatedAt: b.cfg.Now(),
+		Permissions: identity.Permissions{InlinePolicies: map[string]string{"AdministratorAccess": adminPolicy}}, CreatedAt: b.cfg.Now(),
 	}
 	err := b.store.Commit(ctx, b.directory.Users.Create(directory.Key(user.AccountID, user.Name), user))
 	if err != nil && !errors.Is(err, store.ErrExists) {

@@ -23,7 +23,7 @@ func (s *Server) newS3(log *audit.Log) (*s3front.Handler, error) {
 		Dir: filepath.Join(s.cfg.DataDir, "s3"), Region: s.cfg.Region, AccountID: s.cfg.AccountID, Now: s.cfg.Now, Logger: s.cfg.Logger,
 		Resolve: func(_ context.Context, sig *sigv4.Signature) (*identity.Caller, sigv4.Key, error) {
 			caller, key, err := s.authn.Resolve(sig)
-			return caller, key, s3Failure(err)
+			return caller, key, s3Failure(err, sig)
 		},
 		Authorize: func(_ context.Context, caller *identity.Caller, r *http.Request, action, resource string, keys map[string]string) (string, error) {
 			request := wire.Describe(r, s.cfg.Now())
@@ -53,14 +53,16 @@ func (s *Server) newS3(log *audit.Log) (*s3front.Handler, error) {
 }
 
 // s3Failure gives a failure of authentication the names that the S3 front knows.
-func s3Failure(err error) error {
+func s3Failure(err error, sig *sigv4.Signature) error {
 	var failure *authn.Failure
 	if !errors.As(err, &failure) {
 		return err
 	}
-	switch failure.Kind {
-	case authn.ExpiredSession:
+	switch {
+	case failure.Kind == authn.ExpiredSession:
 		return s3front.ErrExpiredToken
+	case sig.SecurityToken != "":
+		return s3front.ErrInvalidToken
 	default:
 		return s3front.ErrUnknownKey
 	}
