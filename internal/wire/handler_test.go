@@ -43,6 +43,12 @@ func (d *disk) Write(p []byte) (int, error) {
 	return d.text.Write(p)
 }
 
+func (d *disk) fill(full bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.full = full
+}
+
 // service is a service whose one operation does as it is told, served alone.
 type service struct {
 	*httptest.Server
@@ -157,7 +163,7 @@ func TestAuditFailure(t *testing.T) {
 		if resp, body := post(); resp.StatusCode != 200 || !strings.Contains(body, "credentials") {
 			t.Fatalf("%d %s", resp.StatusCode, body)
 		}
-		s.audit.full = true
+		s.audit.fill(true)
 		resp, body := post()
 		if resp.StatusCode != 500 || strings.Contains(body, "credentials") || strings.Contains(body, "no space") || !strings.Contains(body, "InternalFailure") {
 			t.Errorf("%d %s", resp.StatusCode, body)
@@ -165,7 +171,7 @@ func TestAuditFailure(t *testing.T) {
 		if log := s.log.String(); !strings.Contains(log, "no space left on device") {
 			t.Errorf("log %s", log)
 		}
-		s.audit.full = false
+		s.audit.fill(false)
 		if resp, _ := post(); resp.StatusCode != 200 {
 			t.Errorf("%d after the disk has space again", resp.StatusCode)
 		}
