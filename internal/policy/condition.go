@@ -30,6 +30,7 @@ type condition struct {
 	matchers []matcher // one for each value
 	isNull   bool      // the Null operator, which has no matchers
 	negated  bool      // …Not… operators: no value may match
+	forAll   bool      // with ForAllValues
 	every    bool      // of the request's values each must satisfy, not just one
 	absent   outcome   // if the request does not have the key
 }
@@ -56,24 +57,27 @@ func newCondition(name string) (c *condition, compile compiler, ok bool) {
 	if !ok || all && some {
 		return nil, nil, false
 	}
-	c = &condition{operator: name, negated: op.negated, every: all || op.negated && !some}
+	c = &condition{operator: name, negated: op.negated, forAll: all, every: all || op.negated && !some}
 	c.absent = outcomeOf(ifExists || c.every)
 	return c, op.compile, true
 }
 
-// evaluate compares the request's values of the key with those of the policy.
+// evaluate compares the request's values of the key with those of the policy. To Null and to ForAllValues a key that has an empty
+// value is as good as absent: that is how Null guards against what ForAllValues lets pass.
 func (c *condition) evaluate(ctx *Context) outcome {
 	e := ctx.find(c.key)
 	switch {
 	case c.isNull:
 		for _, v := range c.values {
-			if (v == "true") == (e == nil) {
+			if (v == "true") == (e == nil || e.empty()) {
 				return yes
 			}
 		}
 		return no
 	case e == nil:
 		return c.absent
+	case c.forAll && e.empty():
+		return yes
 	case !e.multi:
 		return c.compare(e.one, ctx)
 	}
@@ -87,6 +91,11 @@ func (c *condition) evaluate(ctx *Context) outcome {
 		}
 	}
 	return result
+}
+
+// namesPrincipal tells whether the condition says which principals the statement is for.
+func (c *condition) namesPrincipal() bool {
+	return !c.negated && !c.isNull && sameKey(c.key, "aws:PrincipalArn")
 }
 
 // compare judges one value of the request: with a positive operator one of the policy's values must match it, with a negated

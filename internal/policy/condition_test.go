@@ -147,6 +147,10 @@ func TestConditions(t *testing.T) {
 		{`"Null":{"aws:a":"true"}`, []string{"aws:a", ","}, both},
 		{`"Null":{"aws:a":["true","false"]}`, nil, both},
 
+		{`"Null":{"aws:a":"true"}`, []string{"aws:a", ""}, both}, // an empty value is null
+		{`"Null":{"aws:a":"false"}`, []string{"aws:a", ""}, none},
+		{`"Null":{"aws:a":"false"}`, []string{"aws:a", ",,x"}, both},
+
 		// IfExists.
 		{`"StringEqualsIfExists":{"aws:a":"x"}`, nil, both},
 		{`"StringEqualsIfExists":{"aws:a":"x"}`, []string{"aws:a", "y"}, none},
@@ -159,6 +163,11 @@ func TestConditions(t *testing.T) {
 		{`"ForAllValues:StringEquals":{"aws:a":["x","y"]}`, nil, both},
 		{`"ForAllValues:StringEquals":{"aws:a":["x","y"]}`, []string{"aws:a", ","}, both},
 		{`"ForAllValues:StringEquals":{"aws:a":[]}`, []string{"aws:a", ",x"}, none},
+		{`"ForAllValues:StringEquals":{"aws:a":"x"}`, []string{"aws:a", ""}, both},
+		{`"ForAllValues:StringEquals":{"aws:a":"x"}`, []string{"aws:a", ",,"}, both},
+		{`"ForAllValues:StringEquals":{"aws:a":"x"}`, []string{"aws:a", ",,x"}, none},
+		{`"ForAllValues:ArnLike":{"aws:a":"arn:aws:s3:::*"}`, []string{"aws:a", ""}, both},
+		{`"ForAnyValue:StringEquals":{"aws:a":""}`, []string{"aws:a", ""}, both},
 		{`"ForAnyValue:StringEquals":{"aws:a":["x","y"]}`, []string{"aws:a", "z,y"}, both},
 		{`"ForAnyValue:StringEquals":{"aws:a":["x","y"]}`, []string{"aws:a", "z,w"}, none},
 		{`"ForAnyValue:StringEquals":{"aws:a":["x","y"]}`, nil, none},

@@ -1,6 +1,10 @@
 package policy
 
-import "github.com/podid/podid/internal/identity"
+import (
+	"slices"
+
+	"github.com/podid/podid/internal/identity"
+)
 
 // Context holds the condition keys of one request and their values. Keys are case-insensitive (ASCII), also in the part after the
 // slash: aws:PrincipalTag/Team and aws:principaltag/team are one key. The zero Context is empty and ready to use, and a nil one
@@ -80,6 +84,15 @@ func (c *Context) find(key string) *entry {
 		}
 	}
 	return nil
+}
+
+// empty tells whether the values are empty strings only, which IAM calls null.
+// See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition.html.
+func (e *entry) empty() bool {
+	if !e.multi {
+		return e.one == ""
+	}
+	return !slices.ContainsFunc(e.many, func(value string) bool { return value != "" })
 }
 
 func (e *entry) values() []string {

@@ -24,6 +24,16 @@ func bucket(effect, principal string) string {
 	return `{"Effect":"` + effect + `","Principal":` + principal + `,"Action":"s3:GetObject","Resource":"*"}`
 }
 
+// bucketNot makes one for all but some principal.
+func bucketNot(principal string) string {
+	return `{"Effect":"Allow","NotPrincipal":` + principal + `,"Action":"s3:GetObject","Resource":"*"}`
+}
+
+// bucketIf makes one for everyone under a condition.
+func bucketIf(condition string) string {
+	return `{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"*","Condition":{` + condition + `}}`
+}
+
 func TestDecide(t *testing.T) {
 	const (
 		account   = `{"AWS":"111122223333"}`
@@ -32,6 +42,8 @@ func TestDecide(t *testing.T) {
 		alice     = `{"AWS":"` + userARN + `"}`
 		everyone  = `"*"`
 		elsewhere = `{"AWS":"444455556666"}`
+		aRole     = `"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::*:role/*"}`
+		noUser    = `"ArnNotLike":{"aws:PrincipalArn":"arn:aws:iam::*:user/*"}`
 	)
 	// In each layer "-" means that there is no such policy.
 	tests := []struct {
@@ -59,6 +71,11 @@ func TestDecide(t *testing.T) {
 		{"bucket names the account", session(), false, "-", "-", "-", bucket("Allow", account), "because no identity-based policy allows the s3:GetObject action"},
 		{"bucket names everyone", session(), false, "-", "-", "-", bucket("Allow", everyone), "allowed by resource-based policy"},
 		{"bucket names everyone, boundary", session(), false, "-", other, "-", bucket("Allow", everyone), "because no permissions boundary allows the s3:GetObject action"},
+		{"bucket names everyone by ARN, boundary", session(), false, "-", other, other, bucketIf(aRole), "allowed by resource-based policy"},
+		{"bucket names everyone by ARN, boundary denies", session(), false, "-", deny, "-", bucketIf(aRole), "with an explicit deny in a permissions boundary"},
+		{"bucket leaves out an ARN, boundary", session(), false, "-", other, "-", bucketIf(noUser), "because no permissions boundary allows the s3:GetObject action"},
+		{"bucket names all but another", session(), false, "-", "-", "-", bucketNot(elsewhere), "allowed by resource-based policy"},
+		{"bucket names all but another, boundary", session(), false, "-", other, "-", bucketNot(elsewhere), "because no permissions boundary allows the s3:GetObject action"},
 		{"bucket names the role", session(), false, "-", "-", "-", bucket("Allow", role), "allowed by resource-based policy"},
 		{"bucket names the role, boundary", session(), false, "-", other, "-", bucket("Allow", role), "because no permissions boundary allows the s3:GetObject action"},
 		{"bucket names the role, session policy", session(), false, "-", "-", other, bucket("Allow", role), "because no session policy allows the s3:GetObject action"},
@@ -97,7 +114,7 @@ func TestDecide(t *testing.T) {
 			if tt.resource != "-" {
 				in.Resource = named(t, Resource, "b", tt.resource)
 			}
-			d := Decide(&Request{"s3:GetObject", "arn:aws:s3:::b/k", tt.who, nil}, in)
+			d := Decide(&Request{"s3:GetObject", "arn:aws:s3:::b/k", tt.who, keys("aws:PrincipalArn", roleARN)}, in)
 			got := d.Reason()
 			if d.Allowed {
 				got = "allowed by " + d.Cause.String()

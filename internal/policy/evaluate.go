@@ -97,12 +97,18 @@ func (s *statement) applies(req *Request) reach {
 	return named
 }
 
-// reach is how directly the statement names the principal. A policy of an identity is about that identity.
+// reach is how directly the statement names the principal. A policy of an identity is about that identity. In a policy of a resource
+// "*" with a condition on aws:PrincipalArn is another way to name principals, one that neither boundary nor session policies limit.
+// See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-roles.
 func (s *statement) reach(req *Request) reach {
 	if s.principals == nil {
 		return asSelf
 	}
-	return s.principals.reach(req.Principal, s.effect, s.trust)
+	named := s.principals.reach(req.Principal, s.effect, s.trust)
+	if named == asAnyone && !s.trust && !s.principals.not && slices.ContainsFunc(s.conditions, (*condition).namesPrincipal) {
+		return asSelf
+	}
+	return named
 }
 
 func (s *statement) matchAction(req *Request) bool {

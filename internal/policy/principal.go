@@ -141,7 +141,7 @@ func (p *principals) reachOthers(who Principal, effect Effect) reach {
 	if listed {
 		return nobody
 	}
-	return asAccount
+	return asAnyone
 }
 
 // names is how directly the element lists who asks, "*" left aside.
