@@ -88,6 +88,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		entry.Status, entry.Code = answer.Status, answer.Code
 	}
 	w.Header().Set("X-Amzn-Requestid", entry.RequestID)
+	// A client that does not read its answer must not hold the connection. Later answers on it have deadlines of their own.
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(callDeadline)) // a recorder in a test has none to set
+	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
 	if answer == nil {
 		if err := h.service.Protocol.writeAnswer(w, entry.Operation, entry.RequestID, out); err != nil {
 			answer = h.refusal(err, entry)
