@@ -1,0 +1,218 @@
+package policy
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/podid/podid/internal/identity"
+)
+
+// The tables in testdata/cases have one case in each line that is neither empty nor a comment (#):
+//
+//	expected | policies | request | source
+//
+// expected is allow, deny (by a Deny statement), implicit (denied for want of an Allow), or refused (by Parse).
+//
+// policies are pairs of a kind (identity, boundary, session, resource, trust) and a document, a statement or a list of statements, the
+// latter two of the current version. "if" and a Condition block stand for an identity policy that allows everything under that
+// condition; "unless" and one for a policy that allows everything, and denies it under the condition.
+//
+// request is action, resource and condition keys, each of which may be absent; "-" stands for nothing. A key has a value (key=value,
+// key="a value") or is multivalued (key=[a,b]). Without action and resource it is s3:GetObject on arn:aws:s3:::bucket/key. "as=" and
+// an ARN, a service or "anyone" say who asks, if it is not the user alice of account 111122223333; "elsewhere" says that the resource
+// belongs to another account.
+//
+// source is the page of the IAM user guide that the expected answer follows from,
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_<source>.html, or the address of another page, or "podid: " and
+// what we decided where AWS documents nothing. Nothing here was copied from what the code answers.
+type policyCase struct {
+	expected, policies, request string
+}
+
+const minCases = 400
+
+var sourceForm = regexp.MustCompile(`^(podid: .+|https://docs\.aws\.amazon\.com/\S+|[a-z0-9_-]+(#[\w-]+)?)$`)
+
+func TestCases(t *testing.T) {
+	files, err := filepath.Glob("testdata/cases/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[policyCase]int{}
+		for i, line := range strings.Split(string(text), "\n") {
+			if line == "" || strings.HasPrefix(line, "#") {
+				continue
+			}
+			fields := strings.Split(line, " | ")
+			if len(fields) != 4 || !sourceForm.MatchString(fields[3]) {
+				t.Fatalf("%s:%d: want expected | policies | request | source", file, i+1)
+			}
+			c := policyCase{strings.TrimSpace(fields[0]), strings.TrimSpace(fields[1]), strings.TrimSpace(fields[2])}
+			if seen[c] > 0 {
+				t.Errorf("%s:%d: is line %d again", file, i+1, seen[c])
+			}
+			seen[c] = i + 1
+			if got := c.answer(t); got != c.expected {
+				t.Errorf("%s:%d: got %s\n%s", file, i+1, got, line)
+			}
+			count++
+		}
+	}
+	if count < minCases {
+		t.Errorf("there are %d cases, want at least %d", count, minCases)
+	}
+}
+
+// answer says how the case comes out, in the words of expected.
+func (c policyCase) answer(t *testing.T) string {
+	t.Helper()
+	in, err := c.inputs(t)
+	if err != nil {
+		return "refused"
+	}
+	req := c.parseRequest(t, in)
+	d := Decide(req, in)
+	if e := Explain(req, in); e.Decision != d {
+		t.Errorf("%v: Explain decides %v, Decide %v", c, e.Decision, d)
+	}
+	switch {
+	case d.Allowed:
+		return "allow"
+	case d.Explicit:
+		return "deny"
+	}
+	return "implicit"
+}
+
+// inputs reads the policies of the case. An error is one of Parse.
+func (c policyCase) inputs(t *testing.T) (*Inputs, error) {
+	t.Helper()
+	in := &Inputs{SameAccount: true}
+	const everything = `{"Effect":"Allow","Action":"*","Resource":"*"}`
+	for rest := c.policies; rest != ""; {
+		kind, text, _ := strings.Cut(rest, " ")
+		decoder := json.NewDecoder(strings.NewReader(text))
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			t.Fatalf("%v: %v", c, err)
+		}
+		rest = strings.TrimSpace(text[decoder.InputOffset():])
+		doc := string(value)
+		switch {
+		case kind == "if":
+			doc = document(everything[:len(everything)-1] + `,"Condition":` + doc + `}`)
+		case kind == "unless":
+			doc = document(everything + `,{"Effect":"Deny","Action":"*","Resource":"*","Condition":` + doc + `}`)
+		case strings.HasPrefix(doc, "["):
+			doc = document(doc[1 : len(doc)-1])
+		case !strings.Contains(doc, `"Statement"`):
+			doc = document(doc)
+		}
+		if err := in.parse(t, kind, doc); err != nil {
+			return nil, err
+		}
+	}
+	return in, nil
+}
+
+func (in *Inputs) parse(t *testing.T, kind, text string) error {
+	t.Helper()
+	kinds := map[string]Kind{"identity": Identity, "if": Identity, "unless": Identity, "boundary": Boundary, "session": Session,
+		"resource": Resource, "trust": Trust}
+	k, ok := kinds[kind]
+	if !ok {
+		t.Fatalf("there is no kind of policy %q", kind)
+	}
+	p, err := Parse(k, text)
+	n := &Named{Name: kind, Policy: p}
+	switch k {
+	case Identity:
+		in.Identity = append(in.Identity, n)
+	case Boundary:
+		in.Boundary = n
+	case Session:
+		in.Session = append(in.Session, n)
+	default:
+		in.Resource = n
+	}
+	return err
+}
+
+var requestWord = regexp.MustCompile(`(?:[^\s"]|"[^"]*")+`)
+
+// parseRequest reads the request of the case and notes in the inputs whose the resource is.
+func (c policyCase) parseRequest(t *testing.T, in *Inputs) *Request {
+	t.Helper()
+	ctx := &Context{}
+	req := &Request{Principal: principalNamed(t, userARN), Context: ctx}
+	for _, word := range requestWord.FindAllString(c.request, -1) {
+		key, value, isKey := strings.Cut(word, "=")
+		list, isList := strings.CutPrefix(value, "[")
+		switch {
+		case word == "-":
+		case word == "elsewhere":
+			in.SameAccount = false
+		case key == "as":
+			req.Principal = principalNamed(t, value)
+		case isKey && value == "[]":
+			ctx.SetMany(key)
+		case isList:
+			ctx.SetMany(key, strings.Split(strings.TrimSuffix(list, "]"), ",")...)
+		case isKey:
+			ctx.Set(key, strings.Trim(value, `"`))
+		case req.Action == "":
+			req.Action = word
+		case req.Resource == "":
+			req.Resource = word
+		default:
+			t.Fatalf("%s: what is %q?", c.request, word)
+		}
+	}
+	if req.Action == "" {
+		req.Action = "s3:GetObject"
+	}
+	if req.Resource == "" {
+		req.Resource = "arn:aws:s3:::bucket/key"
+	}
+	return req
+}
+
+// principalNamed makes the principal of an ARN, or of a service's name. Users and roles have the unique ids of the other tests.
+func principalNamed(t *testing.T, name string) Principal {
+	t.Helper()
+	if name == "anyone" {
+		return Principal{}
+	}
+	arn, err := identity.ParseARN(name)
+	if err != nil {
+		return Principal{Service: name}
+	}
+	kind, path, _ := strings.Cut(arn.Resource, "/")
+	c := &identity.Caller{AccountID: arn.AccountID, ARN: name}
+	switch kind {
+	case "oidc-provider", "saml-provider":
+		return Principal{Federated: name}
+	case "root":
+		c.Type, c.UserID = identity.CallerRoot, arn.AccountID
+	case "user":
+		c.Type, c.UserID, c.UserName = identity.CallerUser, "AIDAEXAMPLEEXAMPLE123", path[strings.LastIndex(path, "/")+1:]
+	case "assumed-role":
+		role, session, _ := strings.Cut(path, "/")
+		c.Type, c.UserID = identity.CallerAssumedRole, "AROAEXAMPLEEXAMPLE123:"+session
+		c.Session = &identity.Session{RoleARN: "arn:aws:iam::" + arn.AccountID + ":role/" + role, RoleID: "AROAEXAMPLEEXAMPLE123",
+			AccountID: arn.AccountID, Name: session}
+	default:
+		t.Fatalf("what principal is %q?", name)
+	}
+	return Principal{Caller: c}
+}
