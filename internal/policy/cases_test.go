@@ -21,14 +21,15 @@ import (
 // latter two of the current version. "if" and a Condition block stand for an identity policy that allows everything under that
 // condition; "unless" and one for a policy that allows everything, and denies it under the condition.
 //
-// request is action, resource and condition keys, each of which may be absent; "-" stands for nothing. A key has a value (key=value,
-// key="a value") or is multivalued (key=[a,b]). Without action and resource it is s3:GetObject on arn:aws:s3:::bucket/key. "as=" and
-// an ARN, a service or "anyone" say who asks, if it is not the user alice of account 111122223333; "elsewhere" says that the resource
-// belongs to another account.
+// request is action, resource and condition keys, each of which may be absent; "-" stands for nothing. A key has a value (key=value, or
+// key="a value" with spaces) or is multivalued (key=[a,b]). Without action and resource it is s3:GetObject on
+// arn:aws:s3:::bucket/key. "as=" and an ARN, a service or "anyone" say who asks, if it is not the user alice of account 111122223333;
+// "elsewhere" says that the resource belongs to another account.
 //
 // source is the page of the IAM user guide that the expected answer follows from,
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_<source>.html, or the address of another page, or "podid: " and
-// what we decided where AWS documents nothing. Nothing here was copied from what the code answers.
+// what we decided where AWS documents nothing. Where pages contradict each other, as on ForAnyValue with a negated operator and an
+// absent key, the more special one counts. Nothing here was copied from what the code answers.
 type policyCase struct {
 	expected, policies, request string
 }
@@ -143,6 +144,9 @@ func (in *Inputs) parse(t *testing.T, kind, text string) error {
 	case Session:
 		in.Session = append(in.Session, n)
 	default:
+		if in.Resource != nil {
+			t.Fatalf("there are two policies of the resource: %s", text)
+		}
 		in.Resource = n
 	}
 	return err
@@ -156,6 +160,7 @@ func (c policyCase) parseRequest(t *testing.T, in *Inputs) *Request {
 	ctx := &Context{}
 	req := &Request{Principal: principalNamed(t, userARN), Context: ctx}
 	for _, word := range requestWord.FindAllString(c.request, -1) {
+		word = strings.ReplaceAll(word, `"`, "")
 		key, value, isKey := strings.Cut(word, "=")
 		list, isList := strings.CutPrefix(value, "[")
 		switch {
@@ -169,7 +174,7 @@ func (c policyCase) parseRequest(t *testing.T, in *Inputs) *Request {
 		case isList:
 			ctx.SetMany(key, strings.Split(strings.TrimSuffix(list, "]"), ",")...)
 		case isKey:
-			ctx.Set(key, strings.Trim(value, `"`))
+			ctx.Set(key, value)
 		case req.Action == "":
 			req.Action = word
 		case req.Resource == "":
