@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -82,7 +83,10 @@ func (d *Directory) callerPolicies(caller *identity.Caller, in *policy.Inputs) e
 		if !ok || role.ID != caller.Session.RoleID {
 			return nil
 		}
-		in.Identity = role.Policies
+		var err error
+		if in.Identity, in.Boundary, err = d.permissions(role.ARN(), &role.Permissions, role.Policies); err != nil {
+			return err
+		}
 		for i, text := range caller.Session.Policies {
 			p, err := policy.Parse(policy.Session, text)
 			if err != nil {
@@ -96,8 +100,9 @@ func (d *Directory) callerPolicies(caller *identity.Caller, in *policy.Inputs) e
 		if !ok || user.ID != caller.UserID {
 			return nil
 		}
-		in.Identity = user.Policies
-		return user.Err
+		var err error
+		in.Identity, in.Boundary, err = d.permissions(user.ARN(), &user.Permissions, user.Policies)
+		return errors.Join(user.Err, err)
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
 // Package directory is what the control plane knows, in memory: clusters and pod identity associations, roles with their policies
-// compiled, users, access keys and OpenID Connect providers. Every replica holds all of it, kept current by the store's watch,
+// compiled, users, managed policies, access keys and OpenID Connect providers. Every replica holds all of it, kept current by the store's watch,
 // so that requests are judged without waiting for anything.
 //
 // It also judges: [Directory.Authorize] says whether a caller may do something. It does not authenticate, and it writes nothing;
@@ -23,6 +23,7 @@ type Directory struct {
 	ClientRequests *store.Collection[identity.ClientRequest]  // by cluster and token digest
 	Roles          *store.Collection[identity.Role]           // by Key
 	Users          *store.Collection[identity.User]           // by Key
+	Policies       *store.Collection[identity.ManagedPolicy]  // by Key; without those of AWS
 	AccessKeys     *store.Collection[identity.AccessKey]      // by id
 	Providers      *store.Collection[identity.OIDCProvider]   // by ProviderKey
 	BuiltIn        *store.Collection[BuiltInCluster]          // by name of the cluster; not held in memory
@@ -33,6 +34,7 @@ type Directory struct {
 	clientRequests *store.Index[identity.ClientRequest]
 	roles          *store.Index[*Role]
 	users          *store.Index[*User]
+	policies       *store.Index[*Policy]
 	accessKeys     *store.Index[*identity.AccessKey]
 	providers      *store.Index[*identity.OIDCProvider]
 }
@@ -52,6 +54,7 @@ func New(s *store.Store) *Directory {
 		ClientRequests: store.Define[identity.ClientRequest](s, "client-requests"),
 		Roles:          store.Define[identity.Role](s, "iam/roles"),
 		Users:          store.Define[identity.User](s, "iam/users"),
+		Policies:       store.Define[identity.ManagedPolicy](s, "iam/policies"),
 		AccessKeys:     store.Define[identity.AccessKey](s, "iam/access-keys"),
 		Providers:      store.Define[identity.OIDCProvider](s, "iam/oidc-providers"),
 		BuiltIn:        store.Define[BuiltInCluster](s, "built-in-clusters"),
@@ -62,6 +65,7 @@ func New(s *store.Store) *Directory {
 	d.clientRequests = store.NewIndex(d.ClientRequests, func(_ string, r identity.ClientRequest) identity.ClientRequest { return r })
 	d.roles = store.NewIndex(d.Roles, compileRole)
 	d.users = store.NewIndex(d.Users, compileUser)
+	d.policies = store.NewIndex(d.Policies, compilePolicy)
 	d.accessKeys = store.NewIndex(d.AccessKeys, pointer[identity.AccessKey])
 	d.providers = store.NewIndex(d.Providers, pointer[identity.OIDCProvider])
 	return d
@@ -69,7 +73,7 @@ func New(s *store.Store) *Directory {
 
 func pointer[T any](_ string, value T) *T { return &value }
 
-// Key is where a role or a user is stored: names are unique in an account without regard to case.
+// Key is where a role, a user or a managed policy is stored: names are unique in an account without regard to case.
 func Key(accountID, name string) string { return accountID + "/" + strings.ToLower(name) }
 
 // AssociationKey is where a service account's association is stored.
@@ -154,13 +158,29 @@ func (d *Directory) User(accountID, name string) (*User, bool) {
 	return d.users.Get(Key(accountID, name))
 }
 
+// UserByARN finds a user by its ARN, the path included.
+func (d *Directory) UserByARN(text string) (*User, bool) {
+	arn, err := identity.ParseARN(text)
+	if err != nil {
+		return nil, false
+	}
+	user, ok := d.User(arn.AccountID, arn.Resource[strings.LastIndexByte(arn.Resource, '/')+1:])
+	if !ok || user.ARN() != text {
+		return nil, false
+	}
+	return user, true
+}
+
+// ScanUsers goes through an account's users in the order of their names, beginning after a name.
+func (d *Directory) ScanUsers(accountID, after string) iter.Seq[*User] {
+	if after != "" {
+		after = Key(accountID, after)
+	}
+	return values(d.users.Scan(accountID+"/", after))
+}
+
 // AccessKey finds a long-term access key.
 func (d *Directory) AccessKey(id string) (*identity.AccessKey, bool) { return d.accessKeys.Get(id) }
-
-// ScanAccessKeys goes through all long-term access keys.
-func (d *Directory) ScanAccessKeys() iter.Seq[*identity.AccessKey] {
-	return values(d.accessKeys.Scan("", ""))
-}
 
 // Provider finds the account's OpenID Connect provider for an issuer.
 func (d *Directory) Provider(accountID, issuer string) (*identity.OIDCProvider, bool) {
@@ -193,9 +213,9 @@ func (d *Directory) PrincipalExists(principal string) bool {
 		_, ok := d.RoleByARN(principal)
 		return ok
 	}
-	if path, ok := strings.CutPrefix(arn.Resource, "user"); ok && arn.Service == "iam" {
-		user, ok := d.User(arn.AccountID, path[strings.LastIndexByte(path, '/')+1:])
-		return ok && user.ARN() == principal
+	if strings.HasPrefix(arn.Resource, "user") && arn.Service == "iam" {
+		_, ok := d.UserByARN(principal)
+		return ok
 	}
 	return true
 }

@@ -11,19 +11,26 @@ type Tag struct {
 	Value string `json:"value"`
 }
 
+// Permissions are the policies that say what a role or a user may do.
+type Permissions struct {
+	InlinePolicies   map[string]string `json:"inlinePolicies,omitempty"`      // by name, as the caller wrote them
+	AttachedPolicies []string          `json:"attachedPolicies,omitempty"`    // ARNs of managed policies, in the order of attaching
+	Boundary         string            `json:"permissionsBoundary,omitempty"` // ARN of a managed policy; empty means no boundary
+}
+
 // Role is an IAM role.
 type Role struct {
-	AccountID          string            `json:"accountId"`
-	Partition          string            `json:"partition"`
-	Path               string            `json:"path"`
-	Name               string            `json:"name"`
-	ID                 string            `json:"id"` // AROA…; a role made again under the same name has another
-	Description        string            `json:"description,omitempty"`
-	TrustPolicy        string            `json:"trustPolicy"`              // as the caller wrote it
-	InlinePolicies     map[string]string `json:"inlinePolicies,omitempty"` // by name, as the caller wrote them
-	MaxSessionDuration int32             `json:"maxSessionDuration"`       // seconds, 3600 to 43200
-	Tags               []Tag             `json:"tags,omitempty"`
-	CreatedAt          time.Time         `json:"createdAt"`
+	AccountID   string `json:"accountId"`
+	Partition   string `json:"partition"`
+	Path        string `json:"path"`
+	Name        string `json:"name"`
+	ID          string `json:"id"` // AROA…; a role made again under the same name has another
+	Description string `json:"description,omitempty"`
+	TrustPolicy string `json:"trustPolicy"` // as the caller wrote it
+	Permissions
+	MaxSessionDuration int32     `json:"maxSessionDuration"` // seconds, 3600 to 43200
+	Tags               []Tag     `json:"tags,omitempty"`
+	CreatedAt          time.Time `json:"createdAt"`
 }
 
 // ARN names the role, its path included: arn:aws:iam::111122223333:role/team/web.
@@ -33,14 +40,15 @@ func (r *Role) ARN() string {
 
 // User is an IAM user.
 type User struct {
-	AccountID      string            `json:"accountId"`
-	Partition      string            `json:"partition"`
-	Path           string            `json:"path"`
-	Name           string            `json:"name"`
-	ID             string            `json:"id"` // AIDA…
-	InlinePolicies map[string]string `json:"inlinePolicies,omitempty"`
-	Tags           []Tag             `json:"tags,omitempty"`
-	CreatedAt      time.Time         `json:"createdAt"`
+	AccountID string `json:"accountId"`
+	Partition string `json:"partition"`
+	Path      string `json:"path"`
+	Name      string `json:"name"`
+	ID        string `json:"id"` // AIDA…
+	Permissions
+	AccessKeyIDs []string  `json:"accessKeyIds,omitempty"` // of its access keys, written in one transaction with them
+	Tags         []Tag     `json:"tags,omitempty"`
+	CreatedAt    time.Time `json:"createdAt"`
 }
 
 // ARN names the user: arn:aws:iam::111122223333:user/admin.
