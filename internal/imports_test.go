@@ -50,7 +50,7 @@ var rules = map[string]rule{
 	"internal/eks":     {own: "identity policy store directory credential wire"},
 	"internal/eksauth": {own: "identity policy store directory authn token assume wire"},
 	"internal/sts":     {own: "identity policy store directory authn token assume wire"},
-	"internal/iam":     {own: "identity policy store directory credential wire"},
+	"internal/iam":     {own: "identity policy store directory credential authn wire"},
 
 	// Tier 3: programs.
 	"internal/webhook": {own: "identity", other: awsSDK + " k8s.io/ sigs.k8s.io/ github.com/evanphx/json-patch/v5 " + metrics},

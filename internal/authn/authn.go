@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/podid/podid/internal/credential"
@@ -55,6 +56,7 @@ type Authenticator struct {
 	keys      *sigv4.Keys
 	sessions  sessions
 	now       func() time.Time
+	used      sync.Map // of Use, by long-term access key id
 }
 
 // New returns an authenticator.
@@ -80,6 +82,7 @@ func (a *Authenticator) Authenticate(r *http.Request, service string, body []byt
 	if err := a.verify(sig, r, key, hex.EncodeToString(sum[:])); err != nil {
 		return nil, "", err
 	}
+	a.note(caller, sig)
 	return caller, sig.Region, nil
 }
 

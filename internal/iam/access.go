@@ -1,6 +1,7 @@
 package iam
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/podid/podid/internal/directory"
@@ -9,110 +10,164 @@ import (
 	"github.com/podid/podid/internal/wire"
 )
 
-// roleAccess is permission for an action on a role. The ARN holds the role's path, so the role is looked up; for one that does
-// not exist the ARN is what it would be without a path, and the operation says afterwards that there is none.
-func (s *Service) roleAccess(call *wire.Call, action, name string) wire.Access {
-	role, ok := s.Directory.Role(call.Caller.AccountID, name)
-	if !ok {
-		arn := identity.ARN{Partition: s.Partition, Service: "iam", AccountID: call.Caller.AccountID, Resource: "role/" + name}
-		return wire.Access{Action: action, Resource: arn.String()}
+// entity is what an operation is about, as far as policies ask.
+type entity struct {
+	arn      string
+	tags     []identity.Tag
+	boundary string // ARN of its permissions boundary; empty without
+}
+
+// about is an input that knows which entity its operation is about.
+type about[In any] interface {
+	*In
+	entity(*Service, *wire.Call) (entity, error)
+}
+
+// keyed is an input that brings condition keys besides those of its entity. Only inputs themselves have the method, never parts of
+// them: of two parts that had it Go would take neither, and the keys were missing.
+type keyed interface{ setKeys(*policy.Context) }
+
+// boundaryActions are the actions in which policies may ask for the entity's permissions boundary. Actions that set it ask for the
+// one that is to be.
+// See https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html.
+var boundaryActions = []string{
+	"iam:AttachRolePolicy", "iam:DetachRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy", "iam:DeleteRolePermissionsBoundary",
+	"iam:AttachUserPolicy", "iam:DetachUserPolicy", "iam:PutUserPolicy", "iam:DeleteUserPolicy", "iam:DeleteUserPermissionsBoundary",
+}
+
+// on is permission for an action on what the input is about.
+func on[In any, P about[In]](s *Service, action string) func(*wire.Call, *In) (wire.Access, error) {
+	return func(call *wire.Call, in *In) (wire.Access, error) {
+		e, err := P(in).entity(s, call)
+		if err != nil {
+			return wire.Access{}, err
+		}
+		keys := func(keys *policy.Context) {
+			keys.SetTags("aws:ResourceTag/", e.tags)
+			keys.SetTags("iam:ResourceTag/", e.tags)
+			if e.boundary != "" && slices.Contains(boundaryActions, action) {
+				keys.Set("iam:PermissionsBoundary", e.boundary)
+			}
+			if in, ok := any(in).(keyed); ok {
+				in.setKeys(keys)
+			}
+		}
+		// AWS's policies are in no account, so the owner must be said.
+		return wire.Access{Action: action, Resource: e.arn, AccountID: call.Caller.AccountID, Keys: keys}, nil
 	}
-	return wire.Access{Action: action, Resource: role.ARN(), Keys: func(keys *policy.Context) {
-		keys.SetTags("aws:ResourceTag/", role.Tags)
-		keys.SetTags("iam:ResourceTag/", role.Tags)
-	}}
 }
 
-func (s *Service) createRoleAccess(call *wire.Call, in *createRoleInput) (wire.Access, error) {
-	arn := identity.ARN{Partition: s.Partition, Service: "iam", AccountID: call.Caller.AccountID, Resource: "role" + in.Path + in.RoleName}
-	return wire.Access{Action: "iam:CreateRole", Resource: arn.String(), Keys: func(keys *policy.Context) {
-		directory.SetRequestTags(keys, tagsOf(in.Tags))
-	}}, nil
+// inAccount is permission for an action on the account as a whole, or on everything of a kind in it: "role/".
+func inAccount[In any](s *Service, action, kind string) func(*wire.Call, *In) (wire.Access, error) {
+	return func(call *wire.Call, _ *In) (wire.Access, error) {
+		if kind == "" {
+			return wire.Access{Action: action, Resource: "*"}, nil
+		}
+		return wire.Access{Action: action, Resource: s.arn(call, kind)}, nil
+	}
 }
 
-func (s *Service) listRolesAccess(call *wire.Call, in *listRolesInput) (wire.Access, error) {
+// arn names something of the caller's account.
+func (s *Service) arn(call *wire.Call, resource string) string {
+	return identity.ARN{Partition: s.Partition, Service: "iam", AccountID: call.Caller.AccountID, Resource: resource}.String()
+}
+
+// entity is a role. The ARN holds the role's path, so the role is looked up; for one that does not exist the ARN is what it would be
+// without a path, and the operation says afterwards that there is none.
+func (in *roleInput) entity(s *Service, call *wire.Call) (entity, error) {
+	role, ok := s.Directory.Role(call.Caller.AccountID, in.RoleName)
+	if !ok {
+		return entity{arn: s.arn(call, "role/"+in.RoleName)}, nil
+	}
+	return entity{role.ARN(), role.Tags, role.Boundary}, nil
+}
+
+func (in *createRoleInput) entity(s *Service, call *wire.Call) (entity, error) {
+	return entity{arn: s.arn(call, "role"+in.Path+in.RoleName)}, nil
+}
+
+func (in *createRoleInput) setKeys(keys *policy.Context) {
+	directory.SetRequestTags(keys, tagsOf(in.Tags))
+	setBoundary(keys, in.PermissionsBoundary)
+}
+
+func (in *tagRoleInput) setKeys(keys *policy.Context) {
+	directory.SetRequestTags(keys, tagsOf(in.Tags))
+}
+
+func (in *untagRoleInput) setKeys(keys *policy.Context) { keys.SetMany("aws:TagKeys", in.TagKeys...) }
+
+// listAccess is permission to list the entities of a kind below a path.
+func (s *Service) listAccess(call *wire.Call, action, kind string, in *listInput) wire.Access {
 	prefix := in.PathPrefix
 	if prefix == "" {
 		prefix = "/"
 	}
-	arn := identity.ARN{Partition: s.Partition, Service: "iam", AccountID: call.Caller.AccountID, Resource: "role" + prefix}
-	return wire.Access{Action: "iam:ListRoles", Resource: arn.String()}, nil
+	return wire.Access{Action: action, Resource: s.arn(call, kind+prefix)}
 }
 
-func (s *Service) updateRoleAccess(call *wire.Call, in *updateRoleInput) (wire.Access, error) {
-	return s.roleAccess(call, "iam:UpdateRole", in.RoleName), nil
-}
-
-func (s *Service) updateTrustAccess(call *wire.Call, in *updateTrustInput) (wire.Access, error) {
-	return s.roleAccess(call, "iam:UpdateAssumeRolePolicy", in.RoleName), nil
-}
-
-func (s *Service) putPolicyAccess(call *wire.Call, in *putRolePolicyInput) (wire.Access, error) {
-	return s.roleAccess(call, "iam:PutRolePolicy", in.RoleName), nil
-}
-
-func (s *Service) policyAccess(action string) func(*wire.Call, *rolePolicyInput) (wire.Access, error) {
-	return func(call *wire.Call, in *rolePolicyInput) (wire.Access, error) {
-		return s.roleAccess(call, action, in.RoleName), nil
+func setBoundary(keys *policy.Context, arn string) {
+	if arn != "" {
+		keys.Set("iam:PermissionsBoundary", arn)
 	}
 }
 
-func (s *Service) pagedRoleAccess(action string) func(*wire.Call, *pagedRoleInput) (wire.Access, error) {
-	return func(call *wire.Call, in *pagedRoleInput) (wire.Access, error) {
-		return s.roleAccess(call, action, in.RoleName), nil
+// entity is a user, as a role is.
+func (in *userInput) entity(s *Service, call *wire.Call) (entity, error) {
+	user, ok := s.Directory.User(call.Caller.AccountID, in.UserName)
+	if !ok {
+		return entity{arn: s.arn(call, "user/"+in.UserName)}, nil
 	}
+	return entity{user.ARN(), user.Tags, user.Boundary}, nil
 }
 
-func (s *Service) tagRoleAccess(call *wire.Call, in *tagRoleInput) (wire.Access, error) {
-	access := s.roleAccess(call, "iam:TagRole", in.RoleName)
-	resource := access.Keys
-	access.Keys = func(keys *policy.Context) {
-		if resource != nil {
-			resource(keys)
-		}
-		directory.SetRequestTags(keys, tagsOf(in.Tags))
+// entity is a user, that of the caller if none is named.
+func (in *ownUserInput) entity(s *Service, call *wire.Call) (entity, error) {
+	name, err := in.name(call)
+	if err != nil {
+		return entity{}, err
 	}
-	return access, nil
+	return (&userInput{name}).entity(s, call)
 }
 
-func (s *Service) untagRoleAccess(call *wire.Call, in *untagRoleInput) (wire.Access, error) {
-	access := s.roleAccess(call, "iam:UntagRole", in.RoleName)
-	resource := access.Keys
-	access.Keys = func(keys *policy.Context) {
-		if resource != nil {
-			resource(keys)
-		}
-		keys.SetMany("aws:TagKeys", in.TagKeys...)
+func (in *createUserInput) entity(s *Service, call *wire.Call) (entity, error) {
+	return entity{arn: s.arn(call, "user"+in.Path+in.UserName)}, nil
+}
+
+func (in *createUserInput) setKeys(keys *policy.Context) {
+	directory.SetRequestTags(keys, tagsOf(in.Tags))
+	setBoundary(keys, in.PermissionsBoundary)
+}
+
+func (in *tagUserInput) setKeys(keys *policy.Context) {
+	directory.SetRequestTags(keys, tagsOf(in.Tags))
+}
+
+func (in *untagUserInput) setKeys(keys *policy.Context) { keys.SetMany("aws:TagKeys", in.TagKeys...) }
+
+// entity is an OpenID Connect provider, which must be one of the caller's own account. Its ARN must be spelled as podid spells it, else
+// a policy that denies the provider would not know it.
+func (in *providerInput) entity(s *Service, call *wire.Call) (entity, error) {
+	_, issuer, _ := strings.Cut(in.ARN, ":oidc-provider/")
+	if in.ARN != s.providerARN(call, issuer) {
+		return entity{}, errNoSuchEntity("OpenIDConnect Provider not found for arn %s", in.ARN)
 	}
-	return access, nil
-}
-
-func (s *Service) createProviderAccess(call *wire.Call, in *createProviderInput) (wire.Access, error) {
-	return wire.Access{
-		Action:   "iam:CreateOpenIDConnectProvider",
-		Resource: s.providerARN(call, in.URL),
-		Keys:     func(keys *policy.Context) { directory.SetRequestTags(keys, tagsOf(in.Tags)) },
-	}, nil
-}
-
-// providerAccess is permission for an action on a provider, which must be one of the caller's own account. Its ARN must be spelled
-// as podid spells it, else a policy that denies the provider would not know it.
-func (s *Service) providerAccess(action string) func(*wire.Call, *providerInput) (wire.Access, error) {
-	return func(call *wire.Call, in *providerInput) (wire.Access, error) {
-		_, provider, _ := strings.Cut(in.ARN, ":oidc-provider/")
-		if in.ARN != s.providerARN(call, provider) {
-			return wire.Access{}, errNoSuchEntity("OpenIDConnect Provider not found for arn %s", in.ARN)
-		}
-		return wire.Access{Action: action, Resource: in.ARN}, nil
+	e := entity{arn: in.ARN}
+	if provider, ok := s.Directory.Provider(call.Caller.AccountID, issuer); ok {
+		e.tags = provider.Tags
 	}
+	return e, nil
 }
 
-func (s *Service) listProvidersAccess(call *wire.Call, _ *empty) (wire.Access, error) {
-	return wire.Access{Action: "iam:ListOpenIDConnectProviders", Resource: s.providerARN(call, "*")}, nil
+func (in *createProviderInput) entity(s *Service, call *wire.Call) (entity, error) {
+	return entity{arn: s.providerARN(call, in.URL)}, nil
+}
+
+func (in *createProviderInput) setKeys(keys *policy.Context) {
+	directory.SetRequestTags(keys, tagsOf(in.Tags))
 }
 
 // providerARN names a provider of the caller's account.
 func (s *Service) providerARN(call *wire.Call, issuer string) string {
-	return identity.ARN{Partition: s.Partition, Service: "iam", AccountID: call.Caller.AccountID,
-		Resource: "oidc-provider/" + identity.IssuerHostPath(issuer)}.String()
+	return s.arn(call, "oidc-provider/"+identity.IssuerHostPath(issuer))
 }

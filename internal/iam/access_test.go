@@ -30,7 +30,9 @@ func TestBadInput(t *testing.T) {
 		"short session":     {func(in *iam.CreateRoleInput) { in.MaxSessionDuration = aws.Int32(3599) }, "ValidationError", "'maxSessionDuration'"},
 		"long session":      {func(in *iam.CreateRoleInput) { in.MaxSessionDuration = aws.Int32(43201) }, "ValidationError", "'maxSessionDuration'"},
 		"description":       {func(in *iam.CreateRoleInput) { in.Description = aws.String(strings.Repeat("é", 1001)) }, "ValidationError", "'description'"},
-		"boundary":          {func(in *iam.CreateRoleInput) { in.PermissionsBoundary = aws.String("arn:aws:iam::aws:policy/X") }, "InvalidInput", "PermissionsBoundary"},
+		"boundary": {func(in *iam.CreateRoleInput) {
+			in.PermissionsBoundary = aws.String("arn:aws:iam::111122223333:role/web")
+		}, "InvalidInput", "ARN"},
 		"tag": {func(in *iam.CreateRoleInput) {
 			in.Tags = []types.Tag{{Key: aws.String("aws:x"), Value: aws.String("")}}
 		}, "InvalidInput", "aws:x"},
@@ -49,8 +51,8 @@ func TestBadInput(t *testing.T) {
 		}
 	})
 	t.Run("an operation that is not served", func(t *testing.T) {
-		_, err := client.CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String("x")})
-		servertest.WantRefused(t, err, "InvalidAction", 400, "Could not find operation CreateUser for version 2010-05-08")
+		_, err := client.CreateGroup(t.Context(), &iam.CreateGroupInput{GroupName: aws.String("x")})
+		servertest.WantRefused(t, err, "InvalidAction", 400, "Could not find operation CreateGroup for version 2010-05-08")
 	})
 	out, err := client.ListRoles(t.Context(), nil)
 	if err != nil || len(out.Roles) > 0 {

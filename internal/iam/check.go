@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/policy"
 	"github.com/podid/podid/internal/wire"
 )
 
@@ -22,6 +23,25 @@ func checkName(member, name string, limit int) error {
 			"Member must have length less than or equal to %d", name[:min(len(name), 200)], member, limit)
 	case !identity.ValidIAMName(name, limit):
 		return errConstraint(name, member, `Member must satisfy regular expression pattern: [\w+=,.@-]+`)
+	}
+	return nil
+}
+
+// checkPath refuses what is no path; a missing one becomes /.
+func checkPath(path *string) error {
+	if *path == "" {
+		*path = "/"
+	}
+	if !identity.ValidIAMPath(*path) {
+		return errValidation("The specified value for path is invalid. It must begin and end with / and contain only printable ASCII characters.")
+	}
+	return nil
+}
+
+// checkPolicy refuses an identity policy that does not parse; the message says where.
+func checkPolicy(text string) error {
+	if _, err := policy.Parse(policy.Identity, text); err != nil {
+		return errMalformedPolicyDocument(err.Error())
 	}
 	return nil
 }

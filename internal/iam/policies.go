@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/podid/podid/internal/identity"
-	"github.com/podid/podid/internal/policy"
 	"github.com/podid/podid/internal/wire"
 )
 
@@ -34,25 +33,30 @@ type putRolePolicyInput struct {
 // PutRolePolicy writes an inline policy of a role, a new one or over the one of that name.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_PutRolePolicy.html.
 func (s *Service) PutRolePolicy(ctx context.Context, call *wire.Call, in *putRolePolicyInput) (*empty, error) {
-	if _, err := policy.Parse(policy.Identity, in.PolicyDocument); err != nil {
-		return nil, errMalformedPolicyDocument(err.Error())
+	if err := checkPolicy(in.PolicyDocument); err != nil {
+		return nil, err
 	}
 	return &empty{}, s.updateRole(ctx, call, in.RoleName, func(r *identity.Role) error {
-		policies := maps.Clone(r.InlinePolicies)
-		if policies == nil {
-			policies = map[string]string{}
-		}
-		policies[in.PolicyName] = in.PolicyDocument
-		size := 0
-		for _, text := range policies {
-			size += documentSize(text)
-		}
-		if size > maxInlinePolicies {
-			return errLimitExceeded("Maximum policy size of %d bytes exceeded for role %s", maxInlinePolicies, r.Name)
-		}
-		r.InlinePolicies = policies
-		return nil
+		return putInline(&r.Permissions, in.PolicyName, in.PolicyDocument, maxInlinePolicies, "role "+r.Name)
 	})
+}
+
+// putInline writes an inline policy of a role or user, whose inline policies must not be larger than limit together.
+func putInline(p *identity.Permissions, name, text string, limit int, owner string) error {
+	policies := maps.Clone(p.InlinePolicies)
+	if policies == nil {
+		policies = map[string]string{}
+	}
+	policies[name] = text
+	size := 0
+	for _, text := range policies {
+		size += documentSize(text)
+	}
+	if size > limit {
+		return errLimitExceeded("Maximum policy size of %d bytes exceeded for %s", limit, owner)
+	}
+	p.InlinePolicies = policies
+	return nil
 }
 
 type getRolePolicyOutput struct {
@@ -116,18 +120,6 @@ func (s *Service) ListRolePolicies(ctx context.Context, call *wire.Call, in *pag
 	names := slices.Collect(maps.Keys(role.InlinePolicies))
 	out.PolicyNames = paginate(names, &in.page, &out.pageEnd, func(name string) string { return name })
 	return out, nil
-}
-
-type listAttachedRolePoliciesOutput struct {
-	AttachedPolicies *empty `xml:"AttachedPolicies"`
-	pageEnd
-}
-
-// ListAttachedRolePolicies returns an empty list: managed policies do not exist here. Tools ask it before they delete a role.
-// See https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListAttachedRolePolicies.html.
-func (s *Service) ListAttachedRolePolicies(ctx context.Context, call *wire.Call, in *pagedRoleInput) (*listAttachedRolePoliciesOutput, error) {
-	_, err := s.role(ctx, call, in.RoleName)
-	return &listAttachedRolePoliciesOutput{AttachedPolicies: &empty{}}, err
 }
 
 type listInstanceProfilesForRoleOutput struct {

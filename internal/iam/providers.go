@@ -23,23 +23,37 @@ type createProviderInput struct {
 
 // Validate checks lists and tags; the URL is the service's to judge, since http may be allowed.
 func (in *createProviderInput) Validate() error {
-	if len(in.ClientIDList) > 100 {
-		return errLimitExceeded("Cannot exceed quota for ClientIdsPerOpenIdConnectProvider: 100")
+	if len(in.ClientIDList) > maxClientIDs {
+		return errLimitExceeded("Cannot exceed quota for ClientIdsPerOpenIdConnectProvider: %d", maxClientIDs)
 	}
 	for _, id := range in.ClientIDList {
-		if len(id) < 1 || len(id) > 255 {
-			return errConstraint(id[:min(len(id), 60)], "clientIDList", "Member must have length between 1 and 255")
+		if err := checkClientID("clientIDList", id); err != nil {
+			return err
 		}
 	}
-	if len(in.ThumbprintList) > 5 {
+	if err := checkThumbprints(in.ThumbprintList); err != nil {
+		return err
+	}
+	return checkTags(in.Tags)
+}
+
+func checkClientID(member, id string) error {
+	if len(id) < 1 || len(id) > 255 {
+		return errConstraint(id[:min(len(id), 60)], member, "Member must have length between 1 and 255")
+	}
+	return nil
+}
+
+func checkThumbprints(thumbprints []string) error {
+	if len(thumbprints) > 5 {
 		return errInvalidInput("Thumbprint list must contain fewer than 5 entries.")
 	}
-	for _, thumbprint := range in.ThumbprintList {
+	for _, thumbprint := range thumbprints {
 		if raw, err := hex.DecodeString(thumbprint); err != nil || len(raw) != 20 {
 			return errConstraint(thumbprint[:min(len(thumbprint), 60)], "thumbprintList", "Member must be 40 hexadecimal digits")
 		}
 	}
-	return checkTags(in.Tags)
+	return nil
 }
 
 type createProviderOutput struct {
@@ -102,10 +116,14 @@ func (in *providerInput) key() string {
 }
 
 func (in *providerInput) error(err error) error {
-	if errors.Is(err, store.ErrNotFound) {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
 		return errNoSuchEntity("OpenIDConnect Provider not found for arn %s", in.ARN)
+	case errors.Is(err, store.ErrConflict):
+		return errConcurrentModification("The provider " + in.ARN)
+	default:
+		return err
 	}
-	return err
 }
 
 type getProviderOutput struct {

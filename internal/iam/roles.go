@@ -33,16 +33,11 @@ type createRoleInput struct {
 }
 
 func (in *createRoleInput) Validate() error {
-	if in.Path == "" {
-		in.Path = "/"
-	}
-	switch err := checkName("roleName", in.RoleName, 64); {
-	case err != nil:
+	if err := checkName("roleName", in.RoleName, 64); err != nil {
 		return err
-	case !identity.ValidIAMPath(in.Path):
-		return errValidation("The specified value for path is invalid. It must begin and end with / and contain only printable ASCII characters.")
-	case in.PermissionsBoundary != "":
-		return errInvalidInput("PermissionsBoundary is not supported by this version of podid. Create the role without it.")
+	}
+	if err := checkPath(&in.Path); err != nil {
+		return err
 	}
 	if err := checkDescription(&in.Description); err != nil {
 		return err
@@ -54,27 +49,34 @@ func (in *createRoleInput) Validate() error {
 }
 
 type roleStructure struct {
-	Path                     string    `xml:"Path"`
-	RoleName                 string    `xml:"RoleName"`
-	RoleID                   string    `xml:"RoleId"`
-	ARN                      string    `xml:"Arn"`
-	CreateDate               wire.Time `xml:"CreateDate"`
-	AssumeRolePolicyDocument string    `xml:"AssumeRolePolicyDocument"`
-	Description              string    `xml:"Description,omitempty"`
-	MaxSessionDuration       int32     `xml:"MaxSessionDuration,omitempty"`
-	Tags                     *tagList  `xml:"Tags"`
+	Path                     string             `xml:"Path"`
+	RoleName                 string             `xml:"RoleName"`
+	RoleID                   string             `xml:"RoleId"`
+	ARN                      string             `xml:"Arn"`
+	CreateDate               wire.Time          `xml:"CreateDate"`
+	AssumeRolePolicyDocument string             `xml:"AssumeRolePolicyDocument"`
+	Description              string             `xml:"Description,omitempty"`
+	MaxSessionDuration       int32              `xml:"MaxSessionDuration,omitempty"`
+	PermissionsBoundary      *boundaryStructure `xml:"PermissionsBoundary"`
+	Tags                     *tagList           `xml:"Tags"`
 }
 
 type roleOutput struct {
 	Role roleStructure `xml:"Role"`
 }
 
-// describeRole leaves the tags out, as ListRoles does.
+// describeRole leaves the tags and the boundary out, as ListRoles does.
 func describeRole(r *identity.Role) roleStructure {
 	return roleStructure{
 		Path: r.Path, RoleName: r.Name, RoleID: r.ID, ARN: r.ARN(), CreateDate: wire.Time(r.CreatedAt),
 		AssumeRolePolicyDocument: escapeDocument(r.TrustPolicy), Description: r.Description, MaxSessionDuration: r.MaxSessionDuration,
 	}
+}
+
+func describeWholeRole(r *identity.Role) *roleOutput {
+	out := &roleOutput{describeRole(r)}
+	out.Role.Tags, out.Role.PermissionsBoundary = listTags(r.Tags), describeBoundary(r.Boundary)
+	return out
 }
 
 // escapeDocument percent-encodes a policy document, the form in which IAM returns it.
@@ -86,11 +88,15 @@ func (s *Service) CreateRole(ctx context.Context, call *wire.Call, in *createRol
 	if err := s.checkTrustPolicy(in.AssumeRolePolicyDocument); err != nil {
 		return nil, err
 	}
+	if err := s.checkBoundary(call, in.PermissionsBoundary); err != nil {
+		return nil, err
+	}
 	role := identity.Role{
 		AccountID: call.Caller.AccountID, Partition: s.Partition, Path: in.Path, Name: in.RoleName,
 		ID:          identity.NewID(s.Random, identity.RoleID, call.Caller.AccountID),
 		Description: in.Description, TrustPolicy: in.AssumeRolePolicyDocument, MaxSessionDuration: 3600,
-		Tags: tagsOf(in.Tags), CreatedAt: s.Now(),
+		Permissions: identity.Permissions{Boundary: in.PermissionsBoundary},
+		Tags:        tagsOf(in.Tags), CreatedAt: s.Now(),
 	}
 	if in.MaxSessionDuration != nil {
 		role.MaxSessionDuration = *in.MaxSessionDuration
@@ -102,31 +108,29 @@ func (s *Service) CreateRole(ctx context.Context, call *wire.Call, in *createRol
 	case err != nil:
 		return nil, err
 	}
-	out := &roleOutput{Role: describeRole(&role)}
+	out := describeWholeRole(&role)
 	out.Role.MaxSessionDuration = 0 // IAM's answer to CreateRole does not have it
-	out.Role.Tags = listTags(role.Tags)
 	return out, nil
 }
 
-// GetRole returns a role with its tags.
+// GetRole returns a role with its tags and its permissions boundary.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetRole.html.
 func (s *Service) GetRole(ctx context.Context, call *wire.Call, in *roleInput) (*roleOutput, error) {
 	role, err := s.role(ctx, call, in.RoleName)
 	if err != nil {
 		return nil, err
 	}
-	out := &roleOutput{Role: describeRole(&role)}
-	out.Role.Tags = listTags(role.Tags)
-	return out, nil
+	return describeWholeRole(&role), nil
 }
 
-type listRolesInput struct {
+// listInput is the input of operations that list the account's roles or users.
+type listInput struct {
 	PathPrefix string `form:"PathPrefix"`
 	page
 }
 
 // Validate checks the path and the paging members.
-func (in *listRolesInput) Validate() error {
+func (in *listInput) Validate() error {
 	if in.PathPrefix != "" && !identity.ValidIAMPath(strings.TrimSuffix(in.PathPrefix, "/")+"/") {
 		return errConstraint(in.PathPrefix[:min(len(in.PathPrefix), 200)], "pathPrefix", `Member must satisfy regular expression pattern: \u002F[\u0021-\u007F]*`)
 	}
@@ -140,7 +144,7 @@ type listRolesOutput struct {
 
 // ListRoles returns the account's roles in the order of their names, without their tags.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListRoles.html.
-func (s *Service) ListRoles(_ context.Context, call *wire.Call, in *listRolesInput) (*listRolesOutput, error) {
+func (s *Service) ListRoles(_ context.Context, call *wire.Call, in *listInput) (*listRolesOutput, error) {
 	out := &listRolesOutput{Roles: []roleStructure{}}
 	account := call.Caller.AccountID + "/"
 	last := ""
@@ -210,14 +214,11 @@ func (s *Service) UpdateAssumeRolePolicy(ctx context.Context, call *wire.Call, i
 	})
 }
 
-// DeleteRole deletes a role that has no inline policies. Its sessions lose their permissions at once.
+// DeleteRole deletes a role that has no policies, inline or attached. Its sessions lose their permissions at once.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeleteRole.html.
 func (s *Service) DeleteRole(ctx context.Context, call *wire.Call, in *roleInput) (*empty, error) {
 	_, err := s.Directory.Roles.Remove(ctx, directory.Key(call.Caller.AccountID, in.RoleName), func(r *identity.Role) ([]store.Op, error) {
-		if len(r.InlinePolicies) > 0 {
-			return nil, errDeleteConflict("Cannot delete entity, must delete policies first.")
-		}
-		return nil, nil
+		return nil, checkNoPolicies(&r.Permissions)
 	})
 	return &empty{}, roleError(err, in.RoleName)
 }

@@ -2,6 +2,7 @@ package iam
 
 import (
 	"context"
+	"slices"
 
 	"github.com/podid/podid/internal/identity"
 	"github.com/podid/podid/internal/wire"
@@ -44,6 +45,43 @@ func checkTags(in []tagStructure) error {
 	return nil
 }
 
+// addTags adds tags and overwrites those with the same keys, compared without regard to case.
+func addTags(tags *[]identity.Tag, in []tagStructure, quota string) error {
+	for _, tag := range tagsOf(in) {
+		if i := identity.FindTag(*tags, tag.Key); i >= 0 {
+			(*tags)[i] = tag
+		} else {
+			*tags = append(*tags, tag)
+		}
+	}
+	if len(*tags) > identity.MaxTags {
+		return errLimitExceeded("Cannot exceed quota for %s: %d", quota, identity.MaxTags)
+	}
+	return nil
+}
+
+func removeTags(tags *[]identity.Tag, keys []string) {
+	for _, key := range keys {
+		if i := identity.FindTag(*tags, key); i >= 0 {
+			*tags = slices.Delete(*tags, i, i+1)
+		}
+	}
+}
+
+// listTagsOutput is the answer of all operations that list tags.
+type listTagsOutput struct {
+	Tags []tagStructure `xml:"Tags>member"`
+	pageEnd
+}
+
+func pageOfTags(tags []identity.Tag, in *page) *listTagsOutput {
+	out := &listTagsOutput{Tags: []tagStructure{}}
+	for _, tag := range paginate(tags, in, &out.pageEnd, func(t identity.Tag) string { return t.Key }) {
+		out.Tags = append(out.Tags, tagStructure(tag))
+	}
+	return out
+}
+
 type tagRoleInput struct {
 	roleInput
 	Tags []tagStructure `form:"Tags"`
@@ -56,17 +94,7 @@ func (s *Service) TagRole(ctx context.Context, call *wire.Call, in *tagRoleInput
 		return nil, err
 	}
 	return &empty{}, s.updateRole(ctx, call, in.RoleName, func(r *identity.Role) error {
-		for _, tag := range tagsOf(in.Tags) {
-			if i := identity.FindTag(r.Tags, tag.Key); i >= 0 {
-				r.Tags[i] = tag
-			} else {
-				r.Tags = append(r.Tags, tag)
-			}
-		}
-		if len(r.Tags) > identity.MaxTags {
-			return errLimitExceeded("Cannot exceed quota for TagsPerRole: %d", identity.MaxTags)
-		}
-		return nil
+		return addTags(&r.Tags, in.Tags, "TagsPerRole")
 	})
 }
 
@@ -79,30 +107,17 @@ type untagRoleInput struct {
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_UntagRole.html.
 func (s *Service) UntagRole(ctx context.Context, call *wire.Call, in *untagRoleInput) (*empty, error) {
 	return &empty{}, s.updateRole(ctx, call, in.RoleName, func(r *identity.Role) error {
-		for _, key := range in.TagKeys {
-			if i := identity.FindTag(r.Tags, key); i >= 0 {
-				r.Tags = append(r.Tags[:i], r.Tags[i+1:]...)
-			}
-		}
+		removeTags(&r.Tags, in.TagKeys)
 		return nil
 	})
 }
 
-type listRoleTagsOutput struct {
-	Tags []tagStructure `xml:"Tags>member"`
-	pageEnd
-}
-
 // ListRoleTags returns a role's tags.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListRoleTags.html.
-func (s *Service) ListRoleTags(ctx context.Context, call *wire.Call, in *pagedRoleInput) (*listRoleTagsOutput, error) {
+func (s *Service) ListRoleTags(ctx context.Context, call *wire.Call, in *pagedRoleInput) (*listTagsOutput, error) {
 	role, err := s.role(ctx, call, in.RoleName)
 	if err != nil {
 		return nil, err
 	}
-	out := &listRoleTagsOutput{Tags: []tagStructure{}}
-	for _, tag := range paginate(role.Tags, &in.page, &out.pageEnd, func(t identity.Tag) string { return t.Key }) {
-		out.Tags = append(out.Tags, tagStructure(tag))
-	}
-	return out, nil
+	return pageOfTags(role.Tags, &in.page), nil
 }

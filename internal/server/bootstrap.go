@@ -69,19 +69,25 @@ func (b *bootstrap) openKeyring(ctx context.Context) error {
 	return err
 }
 
-// makeAdmin makes the administrator and an access key for it, or opens the key that is there.
+// makeAdmin makes the administrator and an access key for it, or opens the first of its keys that is active. So whoever has deleted the
+// administrator or its keys gets new ones when the server starts again: who has its data directory is in command anyway.
 func (b *bootstrap) makeAdmin(ctx context.Context) error {
 	user := identity.User{
 		AccountID: b.cfg.AccountID, Partition: b.cfg.Partition, Path: "/", Name: adminName,
-		ID:             identity.NewID(rand.Reader, identity.UserID, b.cfg.AccountID),
+		ID:          identity.NewID(rand.Reader, identity.UserID, b.cfg.AccountID),
 		Permissions: identity.Permissions{InlinePolicies: map[string]string{"AdministratorAccess": adminPolicy}}, CreatedAt: b.cfg.Now(),
 	}
-	err := b.store.Commit(ctx, b.directory.Users.Create(directory.Key(user.AccountID, user.Name), user))
+	at := directory.Key(user.AccountID, user.Name)
+	err := b.store.Commit(ctx, b.directory.Users.Create(at, user))
 	if err != nil && !errors.Is(err, store.ErrExists) {
 		return err
 	}
-	for key := range b.directory.ScanAccessKeys() {
-		if key.AccountID == b.cfg.AccountID && key.UserName == adminName && !key.Inactive {
+	admin, err := b.directory.Users.Get(ctx, at)
+	if err != nil {
+		return err
+	}
+	for _, id := range admin.AccessKeyIDs {
+		if key, ok := b.directory.AccessKey(id); ok && !key.Inactive {
 			secret, err := b.keyring.Unseal(authn.AccessKeyPurpose+key.ID, key.SealedSecret)
 			if err != nil {
 				return fmt.Errorf("unsealing the secret of %s: %w", key.ID, err)
@@ -96,7 +102,11 @@ func (b *bootstrap) makeAdmin(ctx context.Context) error {
 		return err
 	}
 	b.admin = Admin{id, secret}
-	return b.store.Commit(ctx, b.directory.AccessKeys.Create(id, identity.AccessKey{
-		ID: id, AccountID: b.cfg.AccountID, UserName: adminName, SealedSecret: sealed, CreatedAt: b.cfg.Now(),
-	}))
+	_, err = b.directory.Users.Change(ctx, at, func(u *identity.User) ([]store.Op, error) {
+		u.AccessKeyIDs = append(u.AccessKeyIDs, id)
+		return []store.Op{b.directory.AccessKeys.Create(id, identity.AccessKey{
+			ID: id, AccountID: b.cfg.AccountID, UserName: u.Name, SealedSecret: sealed, CreatedAt: b.cfg.Now(),
+		})}, nil
+	})
+	return err
 }

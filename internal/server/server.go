@@ -185,7 +185,8 @@ func (s *Server) assemble(ctx context.Context) error {
 		eksauth.New(eksauth.Config{Directory: s.directory, Tokens: s.tokens, Assumer: assumer, Random: rand.Reader}).API(),
 		sts.New(sts.Config{Directory: s.directory, Assumer: assumer, Tokens: s.tokens, Now: s.cfg.Now}).API(),
 		iam.New(iam.Config{
-			Store: s.store, Directory: s.directory, Partition: s.cfg.Partition, AllowHTTP: s.cfg.AllowHTTP, Now: s.cfg.Now, Random: rand.Reader,
+			Store: s.store, Directory: s.directory, Keyring: s.keyring, LastUse: s.authn.LastUse, Partition: s.cfg.Partition,
+			AllowHTTP: s.cfg.AllowHTTP, Now: s.cfg.Now, Random: rand.Reader,
 		}).API(),
 	} {
 		s.services[service.Name] = wire.New(shared, service)
