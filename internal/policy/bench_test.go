@@ -1,6 +1,12 @@
 package policy
 
-import "testing"
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/podid/podid/internal/identity"
+)
 
 // typical is what most requests of a pod meet: its role's policies, one of them by session tag, with a deny on top.
 func typical(tb testing.TB) (*Request, *Inputs) {
@@ -23,21 +29,73 @@ func typical(tb testing.TB) (*Request, *Inputs) {
 	return &Request{"s3:GetObject", "arn:aws:s3:::data/carts/2024/01/list.json", session(), ctx}, in
 }
 
-func TestDecideDoesNotAllocate(t *testing.T) {
-	req, in := typical(t)
-	if d := Decide(req, in); !d.Allowed {
-		t.Fatal(Explain(req, in))
+// podIdentity is a role's trust policy for EKS Pod Identity, and the request that EKS makes for a pod with the pod's six session tags.
+func podIdentity(tb testing.TB) (*Request, *Inputs) { return podIdentityIf(tb, "{}") }
+
+// podIdentityTags is the same with a condition on each of the tags.
+func podIdentityTags(tb testing.TB) (*Request, *Inputs) {
+	return podIdentityIf(tb, `{"StringEquals":{"aws:RequestTag/eks-cluster-name":["prod","demo"],"aws:RequestTag/kubernetes-namespace":"carts",
+		"aws:RequestTag/kubernetes-service-account":"carts","aws:SourceAccount":"111122223333"},
+		"StringLike":{"aws:RequestTag/kubernetes-pod-name":"carts-*","aws:RequestTag/kubernetes-pod-uid":"*-*"},
+		"ArnLike":{"aws:RequestTag/eks-cluster-arn":"arn:aws:eks:*:111122223333:cluster/*"}}`)
+}
+
+func podIdentityIf(tb testing.TB, condition string) (*Request, *Inputs) {
+	tags := []identity.Tag{
+		{Key: "eks-cluster-arn", Value: "arn:aws:eks:us-west-2:111122223333:cluster/demo"}, {Key: "eks-cluster-name", Value: "demo"},
+		{Key: "kubernetes-namespace", Value: "carts"}, {Key: "kubernetes-service-account", Value: "carts"},
+		{Key: "kubernetes-pod-name", Value: "carts-5d8f6c7b9-x2x4z"}, {Key: "kubernetes-pod-uid", Value: "6a1cfa4c-0f6f-4b0e-9c1d-2f6f7f4f1f10"},
 	}
-	if got := testing.AllocsPerRun(100, func() { Decide(req, in) }); got != 0 {
-		t.Errorf("got %v allocations, want none", got)
+	ctx := keys("aws:SourceAccount", "111122223333", "aws:SourceArn", tags[0].Value, "aws:CurrentTime", "2024-01-01T00:00:00Z",
+		"aws:SecureTransport", "true")
+	ctx.SetTags("aws:RequestTag/", tags)
+	ctx.SetMany("aws:TagKeys", tags[0].Key, tags[1].Key, tags[2].Key, tags[3].Key, tags[4].Key, tags[5].Key)
+	ctx.SetMany("sts:TransitiveTagKeys", tags[0].Key, tags[1].Key, tags[2].Key, tags[3].Key, tags[4].Key, tags[5].Key)
+	return &Request{"sts:TagSession", roleARN, Principal{Service: podsEKS}, ctx}, &Inputs{Resource: named(tb, Trust, "web", `{
+		"Sid":"AllowEksAuthToAssumeRoleForPodIdentity","Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},
+		"Action":["sts:AssumeRole","sts:TagSession"],"Condition":`+condition+`}`)}
+}
+
+// hundred is a role whose policy has a hundred statements, of which only the last allows the request.
+func hundred(tb testing.TB) (*Request, *Inputs) {
+	var statements []string
+	for i := range 100 {
+		statements = append(statements, fmt.Sprintf(`{"Effect":"Allow","Action":["s3:Get*","s3:ListBucket"],
+			"Resource":["arn:aws:s3:::bucket-%d","arn:aws:s3:::bucket-%d/${aws:PrincipalTag/kubernetes-namespace}/*"],
+			"Condition":{"StringEquals":{"aws:PrincipalTag/eks-cluster-name":["prod","demo"]},"Bool":{"aws:SecureTransport":"true"}}}`, i, i))
+	}
+	req, _ := typical(tb)
+	req.Resource = "arn:aws:s3:::bucket-99/carts/2024/01/list.json"
+	return req, &Inputs{SameAccount: true, Identity: []*Named{named(tb, Identity, "hundred", strings.Join(statements, ","))}}
+}
+
+var questions = map[string]func(testing.TB) (*Request, *Inputs){
+	"typical": typical, "pod-identity": podIdentity, "pod-identity-tags": podIdentityTags, "hundred-statements": hundred,
+}
+
+func TestDecideDoesNotAllocate(t *testing.T) {
+	for name, question := range questions {
+		t.Run(name, func(t *testing.T) {
+			req, in := question(t)
+			if d := Decide(req, in); !d.Allowed {
+				t.Fatal(Explain(req, in))
+			}
+			if got := testing.AllocsPerRun(100, func() { Decide(req, in) }); got != 0 {
+				t.Errorf("got %v allocations, want none", got)
+			}
+		})
 	}
 }
 
 func BenchmarkDecide(b *testing.B) {
-	req, in := typical(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		Decide(req, in)
+	for name, question := range questions {
+		b.Run(name, func(b *testing.B) {
+			req, in := question(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				Decide(req, in)
+			}
+		})
 	}
 }
 

@@ -2,6 +2,8 @@ package policy
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,4 +46,59 @@ func FuzzParse(f *testing.F) {
 			t.Fatal("no explanation")
 		}
 	})
+}
+
+// FuzzEvaluate asks a document whatever it is asked, and checks what must hold of any answer.
+func FuzzEvaluate(f *testing.F) {
+	f.Add(document(`{"Effect":"Allow","Action":"s3:Get*","Resource":"arn:aws:s3:::b/${aws:username}/*"}`), "s3:GetObject", "arn:aws:s3:::b/alice/k",
+		"aws:username", "alice", false)
+	f.Add(document(`{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"ForAnyValue:StringLike":{"aws:TagKeys":["a*","?"]}}}`), "iam:TagUser", "*",
+		"aws:TagKeys", "b,ab", true)
+	f.Fuzz(func(t *testing.T, text, action, resource, key, value string, multi bool) {
+		p, err := Parse(Identity, text)
+		if err != nil {
+			return
+		}
+		ctx, shouted := &Context{}, &Context{}
+		if multi {
+			ctx.SetMany(key, strings.Split(value, ",")...)
+			shouted.SetMany(upper(key), strings.Split(value, ",")...)
+		} else {
+			ctx.Set(key, value)
+			shouted.Set(upper(key), value)
+		}
+		req := &Request{action, resource, user(), ctx}
+		in := &Inputs{SameAccount: true, Identity: []*Named{{Name: "p", Policy: p}}}
+		d := Decide(req, in)
+		if e := Explain(req, in); e.Decision != d || e.String() == "" {
+			t.Fatalf("Decide says %v, Explain %v: %q", d, e.Decision, e.String())
+		}
+		if got := Decide(&Request{upper(action), resource, user(), shouted}, in); got.Allowed != d.Allowed || got.Explicit != d.Explicit {
+			t.Fatalf("%v, and in capitals %v", d, got)
+		}
+		reversed := &Policy{kind: p.kind, statements: slices.Clone(p.statements)}
+		slices.Reverse(reversed.statements)
+		if got, want := reversed.Evaluate(req).Effect, p.Evaluate(req).Effect; got != want {
+			t.Fatalf("%v, and in the other order %v", want, got)
+		}
+		limited := *in
+		limited.Boundary, limited.Session = &Named{Policy: p}, in.Identity
+		if got := Decide(req, &limited); got.Allowed != d.Allowed || got.Explicit != d.Explicit {
+			t.Fatalf("%v, and limited by itself %v", d, got)
+		}
+		limited.Session = []*Named{named(t, Session, "deny", `{"Effect":"Deny","Action":"*","Resource":"*"}`)}
+		if got := Decide(req, &limited); got.Allowed || !got.Explicit {
+			t.Fatalf("%v although everything is denied", got)
+		}
+	})
+}
+
+// upper puts ASCII letters in upper case and leaves all others alone.
+func upper(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' {
+			return r - 'a' + 'A'
+		}
+		return r
+	}, s)
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -30,7 +31,7 @@ func drawStatement(t *rapid.T, kind Kind, effect string) string {
 		operator := rapid.SampledFrom([]string{"", "ForAllValues:", "ForAnyValue:"}).Draw(t, "set") +
 			rapid.SampledFrom([]string{"StringEquals", "StringNotEquals", "StringLike", "StringNotLike"}).Draw(t, "operator") +
 			rapid.SampledFrom([]string{"", "IfExists"}).Draw(t, "suffix")
-		key := rapid.SampledFrom([]string{"aws:username", "aws:PrincipalTag/team", "aws:TagKeys"}).Draw(t, "key")
+		key := rapid.SampledFrom([]string{"aws:username", "aws:PrincipalTag/team", "aws:TagKeys", "aws:PrincipalArn"}).Draw(t, "key")
 		s += `,"Condition":{"` + operator + `":{"` + key + `":` + quoted(t, "values", "a", "b", "*", "${aws:username}") +
 			`},"NumericLessThan":{"s3:max-keys":["10"]}}`
 	}
@@ -72,7 +73,7 @@ func drawInputs(t *rapid.T) *Inputs {
 
 func drawRequest(t *rapid.T) *Request {
 	ctx := &Context{}
-	for _, key := range []string{"aws:username", "aws:PrincipalTag/team"} {
+	for _, key := range []string{"aws:username", "aws:PrincipalTag/team", "aws:PrincipalArn"} {
 		if rapid.Bool().Draw(t, "has "+key) {
 			ctx.Set(key, rapid.SampledFrom([]string{"a", "b", "*", ""}).Draw(t, key))
 		}
@@ -213,13 +214,65 @@ func TestGlob(t *testing.T) {
 	})
 }
 
-// A pattern on which backtracking over every "*" would take ages.
-func TestGlobIsNotExponential(t *testing.T) {
-	p, err := compilePattern(strings.Repeat("*a", 1000)+"b", true, false)
-	if err != nil {
-		t.Fatal(err)
+// TestUnknownOperatorsAreRefused misspells operators: whatever is not exactly one of them must not be read as one, nor as a
+// condition that always holds.
+func TestUnknownOperatorsAreRefused(t *testing.T) {
+	known := map[string]bool{"Null": true}
+	for base := range operators {
+		for _, prefix := range []string{"", "ForAllValues:", "ForAnyValue:"} {
+			known[prefix+base], known[prefix+base+"IfExists"] = true, true
+		}
 	}
-	if p.match(strings.Repeat("a", 2000), nil) {
-		t.Error("matches a text without the b")
+	names := slices.Sorted(maps.Keys(known))
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.SampledFrom(names).Draw(t, "name")
+		at := rapid.IntRange(0, len(name)).Draw(t, "at")
+		cut := rapid.IntRange(at, min(at+3, len(name))).Draw(t, "cut")
+		name = name[:at] + rapid.SampledFrom([]string{"", "x", "Not", "IfExists", "ForAllValues:", " "}).Draw(t, "put in") + name[cut:]
+		effect := rapid.SampledFrom([]string{"Allow", "Deny"}).Draw(t, "effect")
+		_, err := Parse(Identity, document(`{"Effect":"`+effect+`","Action":"*","Resource":"*","Condition":{"`+name+`":{}}}`))
+		if (err == nil) != known[name] {
+			t.Fatalf("operator %q: %v", name, err)
+		}
+	})
+}
+
+// TestGlobIsLinear counts comparisons on patterns that make backtracking matchers slow: they grow as the text does, and are never more
+// than the parts of the pattern times the places in the text.
+func TestGlobIsLinear(t *testing.T) {
+	patterns := map[string]string{
+		"stars and letters":  strings.Repeat("*a", 100) + "b",
+		"letters after star": "*" + strings.Repeat("a?", 100) + "b",
+		"stars only":         strings.Repeat("*", 10000) + "b",
+		"stars and marks":    strings.Repeat("*?", 100) + "b",
+		"alternating":        strings.Repeat("*a*b", 100) + "c",
+		"ends like it":       "*" + strings.Repeat("a", 100) + "b",
+	}
+	for name, text := range patterns {
+		t.Run(name, func(t *testing.T) {
+			p, err := compilePattern(text, true, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			count := func(length int) int {
+				steps := 0
+				counting := func(s, prefix string) bool {
+					steps++
+					return strings.HasPrefix(s, prefix)
+				}
+				if p.glob(strings.Repeat("a", length), nil, counting) {
+					t.Fatal("matches a text without the last letter")
+				}
+				return steps
+			}
+			const length = 2000
+			once, twice := count(length), count(2*length)
+			if most := len(p) * (length + 1); once > most {
+				t.Errorf("%d comparisons, want at most %d", once, most)
+			}
+			if twice > 2*once+len(p)*len(p) {
+				t.Errorf("%d comparisons, %d for twice the text", once, twice)
+			}
+		})
 	}
 }
