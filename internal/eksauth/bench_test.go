@@ -167,7 +167,7 @@ func newBench(b *testing.B) *bench {
 	}
 	b.Cleanup(func() { _ = log.Close() })
 	s := servertest.Open(b, withState(b, nil, clusterOf(registered, signer.Issuer(), signer.JWKS())), func(cfg *server.Config) {
-		cfg.Logger = slog.New(slog.NewJSONHandler(log, nil))
+		cfg.Logger = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	})
 	t := &bench{signer: signer, server: s}
 	t.node = s.Limited("node", policyOf(`{"Effect":"Allow","Action":"eks-auth:AssumeRoleForPodIdentity","Resource":"arn:aws:eks:us-west-2:111122223333:cluster/`+registered+`"}`))

@@ -1,11 +1,11 @@
 package token
 
 import (
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/json" // case-sensitive, and refuses an object that has a key twice
 
 	"github.com/podid/podid/internal/identity"
@@ -16,17 +16,17 @@ const (
 	maxKeyID = 256      // bytes
 )
 
-// algorithms are those that AWS takes in web identities. A token never chooses beyond them: none would need no key, and
-// HS256 would take the public key for a shared secret.
-// See https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_create_oidc.html.
-var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512, jose.ES256, jose.ES384, jose.ES512}
-
 // signed is a token taken apart, of which nothing has been verified.
 type signed struct {
-	jws       *jose.JSONWebSignature
 	algorithm string
+	keyID     string
+	text      string // what was signed
+	signature []byte
 	claims    *Claims
 }
+
+// encoding of the three parts. It refuses what it would not have written itself: one token has one spelling.
+var encoding = base64.RawURLEncoding.Strict()
 
 // Peek returns the issuer that a token claims to be from, unverified: only for choosing the issuer to verify it with. The form of
 // the token is checked as strictly as by [Verifier.Verify].
@@ -44,50 +44,82 @@ func parse(raw string) (*signed, error) {
 		return nil, &InvalidError{"it is empty"}
 	case len(raw) > maxToken:
 		return nil, &InvalidError{fmt.Sprintf("it is longer than %d bytes", maxToken)}
-	case !compact(raw):
+	}
+	parts, ok := compact(raw)
+	if !ok {
 		return nil, &InvalidError{"it is not three parts of base64url joined by dots, and nothing else"}
 	}
-	jws, err := jose.ParseSignedCompact(raw, algorithms)
-	if err != nil {
-		return nil, &InvalidError{"it is not a JSON web token signed with RS256, RS384, RS512, ES256, ES384 or ES512"}
-	}
-	header := jws.Signatures[0].Protected
-	switch {
-	case header.KeyID == "":
-		return nil, &InvalidError{"its header has no kid"}
-	case len(header.KeyID) > maxKeyID:
-		return nil, &InvalidError{fmt.Sprintf("its kid is longer than %d bytes", maxKeyID)}
-	}
-	var p payload
-	if err := json.Unmarshal(jws.UnsafePayloadWithoutVerification(), &p); err != nil {
-		return nil, &InvalidError{"its claims are not a JSON object with the right types and each key once"}
-	}
-	claims, err := p.claims()
-	if err != nil {
+	s := &signed{text: raw[:len(raw)-len(parts[2])-1]}
+	if err := s.readHeader(parts[0]); err != nil {
 		return nil, err
 	}
-	claims.KeyID = header.KeyID
-	return &signed{jws, header.Algorithm, claims}, nil
+	var err error
+	if s.signature, err = encoding.DecodeString(parts[2]); err != nil {
+		return nil, &InvalidError{"its signature is not base64url"}
+	}
+	var p payload
+	encoded, err := encoding.DecodeString(parts[1])
+	if err == nil {
+		err = json.Unmarshal(encoded, &p)
+	}
+	if err != nil {
+		return nil, &InvalidError{"its claims are not a JSON object with the right types and each key once"}
+	}
+	if s.claims, err = p.claims(); err != nil {
+		return nil, err
+	}
+	s.claims.KeyID = s.keyID
+	return s, nil
 }
 
-// compact tells whether a token is three non-empty parts of base64url. Decoders skip line breaks; a header must not have any.
-func compact(raw string) bool {
-	parts := strings.Split(raw, ".")
-	if len(parts) != 3 {
-		return false
+// readHeader reads the protected header. Extensions that must be understood are not.
+// See https://www.rfc-editor.org/rfc/rfc7515#section-4.1.
+func (s *signed) readHeader(part string) error {
+	var header struct {
+		Algorithm string          `json:"alg"`
+		KeyID     string          `json:"kid"`
+		Critical  json.RawMessage `json:"crit"`
 	}
+	encoded, err := encoding.DecodeString(part)
+	if err == nil {
+		err = json.Unmarshal(encoded, &header)
+	}
+	_, known := algorithms[header.Algorithm]
+	switch {
+	case header.Critical != nil:
+		return &InvalidError{"its header has an extension that must be understood (crit), and none is"}
+	case err != nil || !known:
+		return &InvalidError{"it is not a JSON web token signed with RS256, RS384, RS512, ES256, ES384 or ES512"}
+	case header.KeyID == "":
+		return &InvalidError{"its header has no kid"}
+	case len(header.KeyID) > maxKeyID:
+		return &InvalidError{fmt.Sprintf("its kid is longer than %d bytes", maxKeyID)}
+	}
+	s.algorithm, s.keyID = header.Algorithm, header.KeyID
+	return nil
+}
+
+// compact takes apart a token of three non-empty parts of base64url. Decoders skip line breaks; a token must not have any.
+func compact(raw string) (parts [3]string, ok bool) {
+	rest := raw
+	for i := range 2 {
+		if parts[i], rest, ok = strings.Cut(rest, "."); !ok {
+			return parts, false
+		}
+	}
+	parts[2] = rest
 	for _, part := range parts {
 		if part == "" {
-			return false
+			return parts, false
 		}
 		for i := range len(part) {
 			c := part[i]
 			if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
-				return false
+				return parts, false
 			}
 		}
 	}
-	return true
+	return parts, true
 }
 
 // payload is the claims as they are spelled.

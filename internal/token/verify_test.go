@@ -188,7 +188,7 @@ func TestVerifyRefuses(t *testing.T) {
 		{"unknown kid", header(set("kid", "unknown")), "no key with the id"},
 		{"long kid", header(set("kid", strings.Repeat("k", 257))), "kid is longer"},
 		{"kid twice", forge(`{"alg":"RS256","kid":"x",`+string(must(json.Marshal(goodHeader())))[1:], goodClaims(), keyA()), "JSON web token"},
-		{"critical extension", header(func(h map[string]any) { h["crit"] = []string{"x"}; h["x"] = 1 }), "signature"},
+		{"critical extension", header(func(h map[string]any) { h["crit"] = []string{"x"}; h["x"] = 1 }), "extension"},
 
 		{"alg none", part(`{"alg":"none","kid":"`+signerA().public.KeyID+`"}`) + "." + parts[1] + ".AA", "JSON web token"},
 		{"alg none without signature", part(`{"alg":"none","kid":"`+signerA().public.KeyID+`"}`) + "." + parts[1] + ".", "three parts"},
