@@ -65,11 +65,12 @@ var rules = map[string]rule{
 	"internal/server/servertest": {own: "identity server podrun", other: awsSDK},
 	"internal/dev":               {own: "identity server agent local podrun webhook", other: awsSDK + " " + metrics + " " + async},
 
+	"internal/cani": {own: "identity policy", other: awsSDK + " " + async},
 	"internal/demo": {own: "examples identity dev podrun", other: awsSDK},
 
 	// What users see.
 	"cmd/podid": {
-		own:   "identity policy store server dev demo webhook agent local podrun",
+		own:   "identity policy store server dev demo webhook agent local podrun cani",
 		other: awsSDK + " github.com/spf13/ sigs.k8s.io/yaml " + metrics + " " + async,
 	},
 	"cmd/podid-agent":     {own: "identity agent", other: awsSDK + " github.com/spf13/"},
