@@ -95,7 +95,7 @@ func TestFlags(t *testing.T) {
 		dir, prefix string
 		headings    []string
 	}{
-		{"podid", "PODID_", []string{"podid dev", "podid run", "podid demo"}},
+		{"podid", "PODID_", []string{"podid dev", "podid run", "podid demo", "podid can-i"}},
 		{"podid-agent", "PODID_AGENT_", []string{"podid-agent server"}},
 	} {
 		var defined, documented []string

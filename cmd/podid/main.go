@@ -3,6 +3,8 @@
 //	podid dev    runs everything on this machine: APIs, a cluster called local, node agent, S3
 //	podid run    runs a local command as a pod, with the pod's identity and nothing else's
 //	podid demo   tells how a pod comes by its credentials, on real parts, in a few seconds
+//	podid can-i  tells whether a pod may do something, and which link is broken if not
+//	podid who-can lists the service accounts whose pods may do something
 //
 // Who calls the APIs is an IAM principal. Commands that call them take endpoint, credentials and region from where every AWS program
 // has them: podid dev writes a file that sets them (. .podid/admin.env).
@@ -10,12 +12,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -30,7 +34,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // so that a second Ctrl-C does not wait for an orderly end
-	err := command().ExecuteContext(ctx)
+	cmd, err := command().ExecuteContextC(ctx)
 	var exit exitCode
 	if errors.As(err, &exit) {
 		stop()
@@ -39,9 +43,13 @@ func main() {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "podid:", err)
 		stop()
-		os.Exit(1)
+		code, _ := strconv.Atoi(cmp.Or(cmd.Annotations[errorExitCode], "1")) // always a number
+		os.Exit(code)
 	}
 }
+
+// errorExitCode is the annotation of commands whose errors end podid with another status than 1.
+const errorExitCode = "error-exit-code"
 
 // exitCode is the status of a process that podid ran in its own place; there is nothing to say about it.
 type exitCode int
@@ -56,7 +64,7 @@ func command() *cobra.Command {
 		SilenceUsage:      true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) },
 	}
-	root.AddCommand(devCommand(), runCommand(), demoCommand(), &cobra.Command{
+	root.AddCommand(devCommand(), runCommand(), demoCommand(), canICommand(), whoCanCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,

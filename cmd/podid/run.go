@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,8 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/eks/types"
 	"github.com/spf13/cobra"
 
@@ -148,15 +145,9 @@ func (o *runOptions) noteAssociation(process *podrun.Process) {
 
 // kube finds the cluster's Kubernetes API as the AWS CLI does, and calls it as the AWS caller that this shell is.
 func (o *runOptions) kube(ctx context.Context) (*podrun.Kube, error) {
-	cfg, err := config.LoadDefaultConfig(ctx)
+	cfg, err := loadAWS(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("loading the AWS configuration: %w", err)
-	}
-	if cfg.Region == "" {
-		return nil, errors.New("no AWS region is set here; with podid dev running, use its environment: . .podid/admin.env")
-	}
-	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
-		return nil, fmt.Errorf("no AWS credentials are set here; with podid dev running, use its environment: . .podid/admin.env (%w)", err)
+		return nil, err
 	}
 	kube, err := podrun.Connect(ctx, cfg, o.cluster)
 	var notFound *types.ResourceNotFoundException
@@ -164,8 +155,7 @@ func (o *runOptions) kube(ctx context.Context) (*podrun.Kube, error) {
 	case errors.As(err, &notFound):
 		return nil, fmt.Errorf("there is no cluster %s; aws eks list-clusters shows those there are", o.cluster)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("nothing listens at %s; is podid dev running, and is its environment set here (. .podid/admin.env)?",
-			cmp.Or(aws.ToString(cfg.BaseEndpoint), "the EKS API's address"))
+		return nil, errNotListening(cfg)
 	case err != nil:
 		return nil, fmt.Errorf("%w (is the environment of podid dev set here? . .podid/admin.env)", err)
 	}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/podid/podid/internal/cani"
+	"github.com/podid/podid/internal/identity"
+)
+
+// Exit codes of can-i and who-can, for scripts: that it could not be found out must not look like a no.
+const (
+	exitDenied  = 1
+	exitUnknown = 2
+)
+
+// questionOptions are the flags of podid can-i and podid who-can.
+type questionOptions struct {
+	cluster, serviceAccount, role, podName, podUID, output string
+	context                                                []string
+	realAWS                                                bool
+}
+
+func (o *questionOptions) addFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&o.cluster, "cluster", "local", "`name` of the cluster")
+	flags.StringArrayVar(&o.context, "context", nil, "condition `key=value` that the request has, such as s3:prefix=logs/; may be repeated")
+	flags.BoolVar(&o.realAWS, "aws", false, "ask AWS, also where an endpoint of podid is set here")
+	flags.StringVarP(&o.output, "output", "o", "text", "`format` of the answer: text or json")
+	cmd.Annotations = map[string]string{errorExitCode: fmt.Sprint(exitUnknown)}
+}
+
+func canICommand() *cobra.Command {
+	var o questionOptions
+	cmd := &cobra.Command{
+		Use:   "can-i ACTION RESOURCE (--service-account NAMESPACE/NAME | --role ARN)",
+		Short: "Tell whether a pod may do something, and which link is broken if not",
+		Long: `Tells whether the pods of a service account may do an action on a resource: allowed or denied, and the path from the association
+over trust policy, target role, permissions, session policy and permissions boundary. It only reads, through the EKS and IAM APIs of
+podid or AWS, and evaluates the policies itself, with the session tags that a pod would have.
+
+    podid can-i s3:GetObject arn:aws:s3:::demo/test-file-1.md --service-account carts/carts
+    podid can-i s3:ListBucket arn:aws:s3:::demo --service-account carts/carts --context s3:prefix=logs/
+
+The exit code is 0 for allowed, 1 for denied, and 2 where it could not be found out, for instance because you may not read a policy.
+Policies of the resource, of organizations and of network endpoints are not looked at.`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error { return canI(cmd.Context(), cmd.OutOrStdout(), o, args) },
+	}
+	o.addFlags(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&o.serviceAccount, "service-account", "", "`NAMESPACE/NAME` of the pod's service account")
+	flags.StringVar(&o.role, "role", "", "`ARN` of a role: ask about a session of it, however it came about")
+	flags.StringVar(&o.podName, "pod", "", "`name` of the pod, where policies ask for it")
+	flags.StringVar(&o.podUID, "pod-uid", "", "`UID` of the pod, where policies ask for it")
+	return cmd
+}
+
+func whoCanCommand() *cobra.Command {
+	var o questionOptions
+	cmd := &cobra.Command{
+		Use:   "who-can ACTION RESOURCE",
+		Short: "List the service accounts of a cluster whose pods may do something",
+		Long: `Lists the service accounts of a cluster whose pods may do an action on a resource, and the role by which they may. See can-i for what is
+looked at. The exit code is 2 if it could not be found out for all of them.`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return whoCan(cmd.Context(), cmd.OutOrStdout(), o, args)
+		},
+	}
+	o.addFlags(cmd)
+	return cmd
+}
+
+func canI(ctx context.Context, out io.Writer, o questionOptions, args []string) error {
+	if (o.serviceAccount == "") == (o.role == "") {
+		return errors.New("give either a service account (--service-account NAMESPACE/NAME) or a role (--role ARN)")
+	}
+	var answer *cani.Answer
+	err := o.ask(ctx, args, func(asker *cani.Asker, req cani.Request) (err error) {
+		if o.role != "" {
+			answer, err = asker.Role(ctx, o.role, req)
+			return err
+		}
+		namespace, name, ok := strings.Cut(o.serviceAccount, "/")
+		if !ok {
+			return fmt.Errorf("service account %q: want NAMESPACE/NAME", o.serviceAccount)
+		}
+		pod := identity.Subject{ServiceAccount: identity.ServiceAccount{Namespace: namespace, Name: name}, PodName: o.podName, PodUID: o.podUID}
+		answer, err = asker.Pod(ctx, o.cluster, pod, req)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if o.output == "json" {
+		err = writeJSON(out, answer)
+	} else {
+		_, err = fmt.Fprint(out, answer)
+	}
+	switch {
+	case err != nil:
+		return err
+	case answer.Verdict == cani.Unknown:
+		return fmt.Errorf("it could not be established: %s", answer.Broken().Why)
+	case answer.Verdict != cani.Allowed:
+		return exitCode(exitDenied)
+	}
+	return nil
+}
+
+// whoCanOutput is what who-can prints as JSON.
+type whoCanOutput struct {
+	Allowed []*cani.Answer `json:"allowed"`
+	Unknown []*cani.Answer `json:"unknown"` // for whom it could not be established
+}
+
+func whoCan(ctx context.Context, out io.Writer, o questionOptions, args []string) error {
+	found := whoCanOutput{[]*cani.Answer{}, []*cani.Answer{}}
+	err := o.ask(ctx, args, func(asker *cani.Asker, req cani.Request) error {
+		answers, err := asker.Who(ctx, o.cluster, req)
+		for _, answer := range answers {
+			switch answer.Verdict {
+			case cani.Allowed:
+				found.Allowed = append(found.Allowed, answer)
+			case cani.Unknown:
+				found.Unknown = append(found.Unknown, answer)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if o.output == "json" {
+		err = writeJSON(out, found)
+	} else {
+		table := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+		fmt.Fprintln(table, "NAMESPACE\tSERVICE ACCOUNT\tROLE\tASSOCIATION")
+		for _, a := range found.Allowed {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", a.Namespace, a.ServiceAccount, a.Role, a.Association)
+		}
+		err = table.Flush()
+	}
+	if err != nil || len(found.Unknown) == 0 {
+		return err
+	}
+	first := found.Unknown[0]
+	return fmt.Errorf("for %d more it could not be established, the first is %s/%s: %s",
+		len(found.Unknown), first.Namespace, first.ServiceAccount, first.Broken().Why)
+}
+
+// ask checks what both commands have in common, and puts the question.
+func (o *questionOptions) ask(ctx context.Context, args []string, put func(*cani.Asker, cani.Request) error) error {
+	if o.output != "text" && o.output != "json" {
+		return fmt.Errorf("output %q: want text or json", o.output)
+	}
+	req := cani.Request{Action: args[0], Resource: args[1], Context: map[string][]string{}}
+	for _, pair := range o.context {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			return fmt.Errorf("context %q: want KEY=VALUE", pair)
+		}
+		req.Context[key] = append(req.Context[key], value)
+	}
+	if err := req.Validate(); err != nil {
+		return err
+	}
+	if o.realAWS {
+		// Also for the calls that getting credentials may take. See https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html.
+		if err := os.Setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true"); err != nil {
+			return err
+		}
+	}
+	cfg, err := loadAWS(ctx)
+	if err != nil {
+		return err
+	}
+	asker, err := cani.New(cani.Config{AWS: cfg, Now: time.Now})
+	if err != nil {
+		return err
+	}
+	err = put(asker, req)
+	if errors.Is(err, syscall.ECONNREFUSED) && !o.realAWS {
+		return errNotListening(cfg)
+	}
+	return err
+}
+
+func writeJSON(out io.Writer, v any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}
