@@ -1,7 +1,6 @@
 package directory
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -84,7 +83,7 @@ func (d *Directory) callerPolicies(caller *identity.Caller, in *policy.Inputs) e
 			return nil
 		}
 		var err error
-		if in.Identity, in.Boundary, err = d.permissions(role.ARN(), &role.Permissions, role.Policies); err != nil {
+		if in.Identity, in.Boundary, err = d.RolePolicies(role); err != nil {
 			return err
 		}
 		for i, text := range caller.Session.Policies {
@@ -94,15 +93,15 @@ func (d *Directory) callerPolicies(caller *identity.Caller, in *policy.Inputs) e
 			}
 			in.Session = append(in.Session, &policy.Named{Name: "session policy " + strconv.Itoa(i+1), Policy: p})
 		}
-		return role.Err
+		return nil
 	case caller.Type == identity.CallerUser:
 		user, ok := d.User(caller.AccountID, caller.UserName)
 		if !ok || user.ID != caller.UserID {
 			return nil
 		}
 		var err error
-		in.Identity, in.Boundary, err = d.permissions(user.ARN(), &user.Permissions, user.Policies)
-		return errors.Join(user.Err, err)
+		in.Identity, in.Boundary, err = d.UserPolicies(user)
+		return err
 	}
 	return nil
 }

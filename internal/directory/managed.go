@@ -115,6 +115,23 @@ func (d *Directory) AWSPolicies(partition string) []*Policy {
 	return all
 }
 
+// RolePolicies returns the policies by which a role is judged: inline and attached ones, and its boundary, nil without one. An error
+// means that nothing can be decided.
+func (d *Directory) RolePolicies(role *Role) (all []*policy.Named, boundary *policy.Named, err error) {
+	if role.Err != nil {
+		return nil, nil, role.Err
+	}
+	return d.permissions(role.ARN(), &role.Permissions, role.Policies)
+}
+
+// UserPolicies is [Directory.RolePolicies] for a user.
+func (d *Directory) UserPolicies(user *User) (all []*policy.Named, boundary *policy.Named, err error) {
+	if user.Err != nil {
+		return nil, nil, user.Err
+	}
+	return d.permissions(user.ARN(), &user.Permissions, user.Policies)
+}
+
 // permissions adds to the inline policies of a role or a user those that are attached to it, and finds its boundary. They are looked
 // up for each decision, so that a changed policy counts at once wherever it is attached. One that is not there is a fault: what it
 // denied cannot be known.

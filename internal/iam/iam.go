@@ -45,6 +45,6 @@ func (s *Service) API() wire.Service {
 		Protocol:   wire.Query("2010-05-08", "https://iam.amazonaws.com/doc/2010-05-08/"),
 		Denied:     errAccessDenied,
 		Fault:      errServiceFailure,
-		Operations: slices.Concat(s.roleOperations(), s.userOperations(), s.policyOperations(), s.providerOperations()),
+		Operations: slices.Concat(s.roleOperations(), s.userOperations(), s.policyOperations(), s.providerOperations(), s.accountOperations()),
 	}
 }

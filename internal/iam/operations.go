@@ -92,3 +92,17 @@ func (s *Service) providerOperations() []wire.Operation {
 		wire.Op("ListOpenIDConnectProviderTags", "", on[pagedProviderInput](s, "iam:ListOpenIDConnectProviderTags"), s.ListOpenIDConnectProviderTags),
 	}
 }
+
+func (s *Service) accountOperations() []wire.Operation {
+	return []wire.Operation{
+		wire.Op("ListAccountAliases", "", inAccount[page](s, "iam:ListAccountAliases", ""), s.ListAccountAliases),
+		wire.Op("GetAccountSummary", "", inAccount[empty](s, "iam:GetAccountSummary", ""), s.GetAccountSummary),
+		wire.Op("GetAccountAuthorizationDetails", "",
+			inAccount[authorizationDetailsInput](s, "iam:GetAccountAuthorizationDetails", ""), s.GetAccountAuthorizationDetails),
+		wire.Op("SimulateCustomPolicy", "", inAccount[simulateCustomInput](s, "iam:SimulateCustomPolicy", ""), s.SimulateCustomPolicy),
+		wire.Op("SimulatePrincipalPolicy", "", on[simulatePrincipalInput](s, "iam:SimulatePrincipalPolicy"), s.SimulatePrincipalPolicy),
+		wire.Op("GetContextKeysForCustomPolicy", "",
+			inAccount[customKeysInput](s, "iam:GetContextKeysForCustomPolicy", ""), s.GetContextKeysForCustomPolicy),
+		wire.Op("GetContextKeysForPrincipalPolicy", "", on[principalKeysInput](s, "iam:GetContextKeysForPrincipalPolicy"), s.GetContextKeysForPrincipalPolicy),
+	}
+}
