@@ -60,6 +60,14 @@ func checkDuration(seconds *int32) error {
 	return nil
 }
 
+// maxStored bounds the policy texts of one entity together, in bytes, white space included. IAM's limits do not count white space, but
+// the store must take it.
+const maxStored = 400_000
+
+func errStored(owner string) error {
+	return errLimitExceeded("The policies of %s have more than %d bytes together, white space included", owner, maxStored)
+}
+
 // documentSize counts a document's characters as IAM's limits do: without white space.
 func documentSize(text string) int {
 	n := 0

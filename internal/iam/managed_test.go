@@ -267,6 +267,31 @@ func TestManagedPolicy(t *testing.T) {
 		_, err := client.ListPolicies(t.Context(), &iam.ListPoliciesInput{Scope: "Mine"})
 		servertest.WantRefused(t, err, "ValidationError", 400, "'scope'")
 	})
+	t.Run("more white space than can be stored", func(t *testing.T) {
+		padded := servertest.AllowAll + strings.Repeat("\n", 130000)
+		wide := newPolicy(t, client, "wide", padded)
+		create := func() error {
+			_, err := client.CreatePolicyVersion(t.Context(), &iam.CreatePolicyVersionInput{PolicyArn: wide, PolicyDocument: &padded})
+			return err
+		}
+		put := func(name string) error {
+			_, err := client.PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: aws.String("admin"), PolicyName: &name, PolicyDocument: &padded})
+			return err
+		}
+		for _, name := range []string{"a", "b"} {
+			if err := create(); err != nil {
+				t.Fatal(err)
+			}
+			if err := put(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := put("c"); err != nil {
+			t.Fatal(err)
+		}
+		servertest.WantRefused(t, create(), "LimitExceeded", 409, "white space")
+		servertest.WantRefused(t, put("d"), "LimitExceeded", 409, "white space")
+	})
 	if _, err := client.DeletePolicy(t.Context(), &iam.DeletePolicyInput{PolicyArn: arn}); err != nil {
 		t.Fatal(err)
 	}

@@ -48,12 +48,15 @@ func putInline(p *identity.Permissions, name, text string, limit int, owner stri
 		policies = map[string]string{}
 	}
 	policies[name] = text
-	size := 0
+	size, stored := 0, 0
 	for _, text := range policies {
-		size += documentSize(text)
+		size, stored = size+documentSize(text), stored+len(text)
 	}
-	if size > limit {
+	switch {
+	case size > limit:
 		return errLimitExceeded("Maximum policy size of %d bytes exceeded for %s", limit, owner)
+	case stored > maxStored:
+		return errStored(owner)
 	}
 	p.InlinePolicies = policies
 	return nil

@@ -47,6 +47,13 @@ func (s *Service) CreatePolicyVersion(ctx context.Context, call *wire.Call, in *
 		if len(p.Versions) >= maxVersions {
 			return errLimitExceeded("A managed policy can have up to %d versions. Before you create a new version, you must delete an existing version.", maxVersions)
 		}
+		stored := len(in.PolicyDocument)
+		for _, v := range p.Versions {
+			stored += len(v.Document)
+		}
+		if stored > maxStored {
+			return errStored("policy " + p.Name)
+		}
 		p.LastVersion++
 		v := identity.PolicyVersion{ID: "v" + strconv.Itoa(p.LastVersion), Document: in.PolicyDocument, CreatedAt: s.Now()}
 		p.Versions = append(p.Versions, v)
