@@ -32,6 +32,10 @@ race: ## run the tests of what is concurrent under the race detector
 bench: ## run the benchmarks
 	go test -run '^$$' -bench . ./...
 
+.PHONY: oracle
+oracle: ## compare the policy evaluator with an independent one, on random questions
+	cd test/oracle && go test -count=1 -v -rapid.checks=100000 .
+
 .PHONY: lint
 lint: ## check the formatting, go vet and staticcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; }
