@@ -9,7 +9,6 @@ package assume
 import (
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/podid/podid/internal/credential"
@@ -179,16 +178,4 @@ func (a *Assumer) checkTrust(req *Request, role *directory.Role, tags []identity
 		}
 	}
 	return nil
-}
-
-// SessionName makes a session name of parts, cut and cleaned to what session names may be: characters outside [\w+=,.@-]
-// become "-".
-func SessionName(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', strings.ContainsRune("_+=,.@-", r):
-			return r
-		}
-		return '-'
-	}, text)
 }

@@ -70,9 +70,9 @@ func (a *Asker) judgePod(f *facts, pod identity.Subject, req *Request) *Answer {
 	pod.PodName, pod.PodUID = cmp.Or(pod.PodName, AnyPodName), cmp.Or(pod.PodUID, AnyPodUID)
 	var tags []identity.Tag
 	if !found.DisableSessionTags {
-		tags = sessionTags(f.cluster, pod)
+		tags = identity.PodSessionTags(f.cluster, pod)
 	}
-	s := a.newSession(f.roles[found.RoleARN], sessionName(f.cluster.Name, pod.PodName), tags, f.cluster.Region)
+	s := a.newSession(f.roles[found.RoleARN], identity.PodSessionName(f.cluster.Name, pod.PodName, AnyPodUID), tags, f.cluster.Region)
 	answer.add(a.exchange(f.cluster, s, req))
 	if found.TargetRoleARN != "" && !s.missing {
 		target, given := f.roles[found.TargetRoleARN], map[string][]string{}
@@ -109,24 +109,6 @@ func noAssociation(cluster string, account identity.ServiceAccount) Link {
 	return Link{Name: "association", Of: account.Namespace + "/" + account.Name, Verdict: Denied, Why: fmt.Sprintf(
 		"the cluster %[1]s has no association for %[2]s/%[3]s; create one with: aws eks create-pod-identity-association "+
 			"--cluster-name %[1]s --namespace %[2]s --service-account %[3]s --role-arn ROLE_ARN", cluster, account.Namespace, account.Name)}
-}
-
-// sessionTags are those that EKS Auth gives a pod's session. All are transitive.
-// See https://docs.aws.amazon.com/eks/latest/userguide/pod-id-abac.html.
-func sessionTags(cluster *identity.Cluster, pod identity.Subject) []identity.Tag {
-	return []identity.Tag{
-		{Key: "eks-cluster-arn", Value: cluster.ARN()},
-		{Key: "eks-cluster-name", Value: cluster.Name},
-		{Key: "kubernetes-namespace", Value: pod.Namespace},
-		{Key: "kubernetes-service-account", Value: pod.Name},
-		{Key: "kubernetes-pod-name", Value: pod.PodName},
-		{Key: "kubernetes-pod-uid", Value: pod.PodUID},
-	}
-}
-
-// sessionName is that of EKS Auth, with a UUID that no session has.
-func sessionName(cluster, pod string) string {
-	return "eks-" + cluster[:min(len(cluster), 10)] + "-" + pod[:min(len(pod), 12)] + "-" + AnyPodUID
 }
 
 func (a *Asker) newSession(r *role, name string, tags []identity.Tag, region string) *session {

@@ -197,7 +197,7 @@ func (s *Service) verify(ctx context.Context, cluster *identity.Cluster, raw str
 func (s *Service) assume(call *wire.Call, cluster *identity.Cluster, a *identity.Association, pod identity.Subject) (*assume.Result, error) {
 	request := &assume.Request{
 		Call: call.Request(), Action: "sts:AssumeRole", Principal: policy.Principal{Service: identity.PodIdentityService},
-		RoleARN: a.RoleARN, SessionName: s.sessionName(cluster.Name, pod.PodName), Duration: sessionDuration,
+		RoleARN: a.RoleARN, SessionName: identity.PodSessionName(cluster.Name, pod.PodName, identity.NewUUID(s.Random)), Duration: sessionDuration,
 		Keys: func(keys *policy.Context) {
 			keys.Set("aws:SourceArn", cluster.ARN())
 			keys.Set("aws:SourceAccount", cluster.AccountID)
@@ -206,7 +206,7 @@ func (s *Service) assume(call *wire.Call, cluster *identity.Cluster, a *identity
 		},
 	}
 	if !a.DisableSessionTags {
-		request.Tags = sessionTags(cluster, pod)
+		request.Tags = identity.PodSessionTags(cluster, pod)
 		for _, tag := range request.Tags {
 			request.TransitiveTagKeys = append(request.TransitiveTagKeys, tag.Key)
 		}
@@ -248,23 +248,4 @@ func (s *Service) tryAssume(call *wire.Call, request *assume.Request) (*assume.R
 	call.Entry.Reason = refused.Why.String()
 	return nil, errAccessDenied("Unauthorized Exception! EKS does not have permissions to assume the associated role: " + refused.Action + " on " +
 		refused.RoleARN + " is refused " + refused.Why.Decision.Reason() + ".")
-}
-
-// sessionTags say for whom the session is. All are transitive.
-// See https://docs.aws.amazon.com/eks/latest/userguide/pod-id-abac.html.
-func sessionTags(cluster *identity.Cluster, pod identity.Subject) []identity.Tag {
-	return []identity.Tag{
-		{Key: "eks-cluster-arn", Value: cluster.ARN()},
-		{Key: "eks-cluster-name", Value: cluster.Name},
-		{Key: "kubernetes-namespace", Value: pod.Namespace},
-		{Key: "kubernetes-service-account", Value: pod.Name},
-		{Key: "kubernetes-pod-name", Value: pod.PodName},
-		{Key: "kubernetes-pod-uid", Value: pod.PodUID},
-	}
-}
-
-// sessionName is eks-<cluster>-<pod>-<random UUID>. A session name has at most 64 characters, of which the UUID takes 36, so 10 of the
-// cluster's name and 12 of the pod's are kept.
-func (s *Service) sessionName(cluster, pod string) string {
-	return "eks-" + assume.SessionName(cluster[:min(len(cluster), 10)]+"-"+pod[:min(len(pod), 12)]) + "-" + identity.NewUUID(s.Random)
 }

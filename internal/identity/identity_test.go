@@ -138,3 +138,22 @@ func TestCheckTags(t *testing.T) {
 		t.Errorf("50 good tags: %v", err)
 	}
 }
+
+func TestPodSession(t *testing.T) {
+	const uuid = "0c9f1f2e-7f53-4a55-9c9f-0123456789ab"
+	for _, tt := range []struct{ cluster, pod, want string }{
+		{"local", "carts-x", "eks-local-carts-x-" + uuid},
+		{"production-eu", "checkout-service-7d9c-x2", "eks-production-checkout-ser-" + uuid},
+		{"a_b", "web.v2/é", "eks-a_b-web.v2----" + uuid},
+	} {
+		got := PodSessionName(tt.cluster, tt.pod, uuid)
+		if got != tt.want || !ValidSessionName(got) {
+			t.Errorf("PodSessionName(%s, %s) = %s, want %s", tt.cluster, tt.pod, got, tt.want)
+		}
+	}
+	for s, want := range map[string]bool{"us-west-2/111122223333/local/carts/carts": true, "a": false, "a b": false, "a:b=c,d@e.f+g-h_i": true, strings.Repeat("x", 1225): false} {
+		if got := ValidExternalID(s); got != want {
+			t.Errorf("ValidExternalID(%.40q) = %t", s, got)
+		}
+	}
+}

@@ -74,43 +74,27 @@ func (c *Collection[T]) get(ctx context.Context, key string) (value T, revision 
 //
 // After success all indexes of this store have the change.
 func (c *Collection[T]) Update(ctx context.Context, key string, f func(*T) error) (T, error) {
-	var none T
-	full := c.prefix + key
-	for try := range maxTries {
-		value, read, err := c.get(ctx, key)
-		if err != nil {
-			return none, err
-		}
-		if err := f(&value); err != nil {
-			return none, err
-		}
-		encoded, err := encode(value)
-		if err != nil {
-			return none, fmt.Errorf("encoding %s: %w", full, err)
-		}
-		resp, err := c.store.write(ctx,
-			[]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(full), "=", read)},
-			[]clientv3.Op{clientv3.OpPut(full, encoded)}, nil)
-		if err != nil {
-			return none, fmt.Errorf("updating %s: %w", full, err)
-		}
-		if resp.Succeeded {
-			return value, c.store.wait(ctx, resp.Header.Revision)
-		}
-		if err := pause(ctx, try); err != nil {
-			return none, fmt.Errorf("updating %s: %w", full, err)
-		}
-	}
-	return none, fmt.Errorf("updating %s: %w", full, ErrConflict)
+	return c.Change(ctx, key, func(value *T) ([]Op, error) { return nil, f(value) })
+}
+
+// Change is [Collection.Update] for changes that concern other objects too: the operations that f returns are carried out in the
+// same transaction. One that is not possible is an [*OpError], and nothing is written.
+func (c *Collection[T]) Change(ctx context.Context, key string, f func(*T) ([]Op, error)) (T, error) {
+	return c.swap(ctx, key, f, func(value T) Op { return c.Put(key, value) })
 }
 
 // Remove deletes one object, in one transaction with the operations that check returns for it, and returns the object as it was.
-// check sees the object's newest state and may refuse: then its error is returned and nothing is written. As Update's function it
-// may be called several times. A missing object is [ErrNotFound]; too many changes by others are [ErrConflict]; an operation of
-// check's that is not possible is an [*OpError].
+// check sees the object's newest state and may refuse: then its error is returned and nothing is written. Otherwise it is as
+// [Collection.Change].
 //
 // After success no index of this store has the object any more.
 func (c *Collection[T]) Remove(ctx context.Context, key string, check func(*T) ([]Op, error)) (T, error) {
+	return c.swap(ctx, key, check, func(T) Op { return c.Delete(key) })
+}
+
+// swap reads an object, has f judge or change it, and writes it with what f adds, unless somebody has written it meanwhile: then it
+// begins again.
+func (c *Collection[T]) swap(ctx context.Context, key string, f func(*T) ([]Op, error), write func(T) Op) (T, error) {
 	var none T
 	full := c.prefix + key
 	for try := range maxTries {
@@ -118,11 +102,11 @@ func (c *Collection[T]) Remove(ctx context.Context, key string, check func(*T) (
 		if err != nil {
 			return none, err
 		}
-		more, err := check(&value)
+		more, err := f(&value)
 		if err != nil {
 			return none, err
 		}
-		ops := append([]Op{c.Delete(key)}, more...)
+		ops := append([]Op{write(value)}, more...)
 		resp, err := c.store.transact(ctx, ops, clientv3.Compare(clientv3.ModRevision(full), "=", read))
 		if err != nil {
 			return none, err
@@ -135,10 +119,10 @@ func (c *Collection[T]) Remove(ctx context.Context, key string, check func(*T) (
 			return none, err
 		}
 		if err := pause(ctx, try); err != nil {
-			return none, fmt.Errorf("removing %s: %w", full, err)
+			return none, fmt.Errorf("writing %s: %w", full, err)
 		}
 	}
-	return none, fmt.Errorf("removing %s: %w", full, ErrConflict)
+	return none, fmt.Errorf("writing %s: %w", full, ErrConflict)
 }
 
 // pause waits before the next try: at random up to 1, 2, 4 … 64 ms, so that competing writers spread out.

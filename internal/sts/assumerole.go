@@ -3,7 +3,6 @@ package sts
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -112,7 +111,7 @@ func (in *assumeRoleInput) Validate() error {
 		}
 	}
 	switch {
-	case in.ExternalID != nil && !validExternalID(*in.ExternalID):
+	case in.ExternalID != nil && !identity.ValidExternalID(*in.ExternalID):
 		return errConstraint(*in.ExternalID, "externalId", `Member must satisfy regular expression pattern: [\w+=,.@:\/-]{2,1224}`)
 	case in.SourceIdentity != nil && !identity.ValidSessionName(*in.SourceIdentity):
 		return errConstraint(*in.SourceIdentity, "sourceIdentity", `Member must satisfy regular expression pattern: [\w+=,.@-]{2,64}`)
@@ -120,11 +119,6 @@ func (in *assumeRoleInput) Validate() error {
 		return errValidation("Multi-factor authentication is not supported: call without SerialNumber and TokenCode.")
 	}
 	return nil
-}
-
-func validExternalID(s string) bool {
-	return 2 <= len(s) && len(s) <= 1224 && strings.Trim(assume.SessionName(strings.NewReplacer(":", "", "/", "").Replace(s)), "") ==
-		strings.NewReplacer(":", "", "/", "").Replace(s)
 }
 
 func (in *assumeRoleInput) tags() []identity.Tag {
