@@ -98,8 +98,10 @@ func onATerminal(endpoint string) {
 func openTerminal(t *testing.T) (terminal, tty *os.File) {
 	t.Helper()
 	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
+	if err != nil && os.Getenv("CI") == "" {
 		t.Skipf("no pseudo-terminals here: %v", err)
+	} else if err != nil { // CI has them, and must not pass without this test
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { terminal.Close() })
 	number, err := unix.IoctlGetInt(int(terminal.Fd()), unix.TIOCGPTN)
