@@ -45,11 +45,11 @@ var signer = sync.OnceValue(func() *token.Signer {
 func validConfig(t *testing.T) Config {
 	t.Helper()
 	hook, err := webhook.New(webhook.Config{
-		Associated: func(_ context.Context, account identity.ServiceAccount) (bool, error) {
+		Lookup: func(_ context.Context, account identity.ServiceAccount) (webhook.ServiceAccountFacts, error) {
 			if account.Name == "broken" {
-				return false, errors.New("list is gone")
+				return webhook.ServiceAccountFacts{}, errors.New("list is gone")
 			}
-			return account.Namespace == "carts", nil
+			return webhook.ServiceAccountFacts{Associated: account.Namespace == "carts"}, nil
 		},
 		Settings: webhook.Settings{Region: "us-west-2"},
 		Logger:   slog.New(slog.DiscardHandler),

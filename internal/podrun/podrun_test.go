@@ -119,8 +119,8 @@ var signer = sync.OnceValue(func() *token.Signer {
 func newKube(t *testing.T, now func() time.Time) *Kube {
 	t.Helper()
 	hook, err := webhook.New(webhook.Config{
-		Associated: func(_ context.Context, account identity.ServiceAccount) (bool, error) {
-			return account == identity.ServiceAccount{Namespace: "carts", Name: "carts"}, nil
+		Lookup: func(_ context.Context, account identity.ServiceAccount) (webhook.ServiceAccountFacts, error) {
+			return webhook.ServiceAccountFacts{Associated: account == identity.ServiceAccount{Namespace: "carts", Name: "carts"}}, nil
 		},
 		Settings: webhook.Settings{Region: "us-west-2", TokenExpirationSeconds: 600, CredentialsFullURI: "http://127.0.0.1:7078/v1/credentials"},
 		Logger:   slog.New(slog.DiscardHandler),

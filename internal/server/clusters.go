@@ -27,9 +27,9 @@ func (s *Server) newBuiltInCluster(ctx context.Context, name string) (http.Handl
 		return nil, err
 	}
 	mutation, err := webhook.New(webhook.Config{
-		Associated: func(_ context.Context, account identity.ServiceAccount) (bool, error) {
+		Lookup: func(_ context.Context, account identity.ServiceAccount) (webhook.ServiceAccountFacts, error) {
 			_, ok := s.directory.Association(name, account)
-			return ok, nil
+			return webhook.ServiceAccountFacts{Associated: ok}, nil
 		},
 		Settings: webhook.Settings{
 			Region: cluster.Region, RegionalSTS: true, EndpointURL: s.url, CredentialsFullURI: s.cfg.CredentialsFullURI, Jitter: mathrand.Int64N,

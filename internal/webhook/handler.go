@@ -18,14 +18,15 @@ import (
 // maxReviewBytes bounds an AdmissionReview: Kubernetes' own objects end at 3 MiB, and the review around one is small.
 const maxReviewBytes = 3<<20 + 64<<10
 
-// lookupTimeout bounds one look for an association. The API server gives up on webhooks after ten seconds and then lets the pod
+// lookupTimeout bounds one lookup of a service account. The API server gives up on webhooks after ten seconds and then lets the pod
 // through by itself; giving up earlier leaves time to say so in the log, the metrics and a warning.
 const lookupTimeout = 5 * time.Second
 
 // Config is what a Handler needs.
 type Config struct {
-	// Associated tells whether a service account has an association. Its error lets the pod through unchanged.
-	Associated func(ctx context.Context, account identity.ServiceAccount) (bool, error)
+	// Lookup tells what is known about a service account. That it has no association, or does not exist, is no error. Its error
+	// lets the pod through unchanged. What it returns is not changed by anybody afterwards.
+	Lookup func(ctx context.Context, account identity.ServiceAccount) (ServiceAccountFacts, error)
 	// Settings of the cluster.
 	Settings Settings
 	// Logger gets a line for each mutated pod and each failure.
@@ -36,18 +37,18 @@ type Config struct {
 
 // Handler answers the AdmissionReviews of one cluster's API server. It keeps no state.
 type Handler struct {
-	associated func(context.Context, identity.ServiceAccount) (bool, error)
-	settings   Settings
-	log        *slog.Logger
-	mutated    *prometheus.CounterVec
-	failed     prometheus.Counter
+	lookup   func(context.Context, identity.ServiceAccount) (ServiceAccountFacts, error)
+	settings Settings
+	log      *slog.Logger
+	mutated  *prometheus.CounterVec
+	failed   prometheus.Counter
 }
 
 // New checks the configuration and registers the metrics.
 func New(cfg Config) (*Handler, error) {
 	switch {
-	case cfg.Associated == nil:
-		return nil, errors.New("webhook: no Associated function")
+	case cfg.Lookup == nil:
+		return nil, errors.New("webhook: no Lookup function")
 	case cfg.Logger == nil:
 		return nil, errors.New("webhook: no logger")
 	}
@@ -55,9 +56,9 @@ func New(cfg Config) (*Handler, error) {
 		return nil, err
 	}
 	h := &Handler{
-		associated: cfg.Associated,
-		settings:   cfg.Settings,
-		log:        cfg.Logger,
+		lookup:   cfg.Lookup,
+		settings: cfg.Settings,
+		log:      cfg.Logger,
 		mutated: prometheus.NewCounterVec(prometheus.CounterOpts{ // named as in Amazon's webhook
 			Name: "pod_identity_webhook_pod_count",
 			Help: "Pods that were given credentials, by the way they get them.",
@@ -92,11 +93,11 @@ func (h *Handler) mutate(ctx context.Context, namespace string, data []byte) (Mu
 	account := p.serviceAccount(namespace)
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	associated, err := h.associated(ctx, account)
+	facts, err := h.lookup(ctx, account)
 	if err != nil {
-		return Mutation{}, account, fmt.Errorf("looking for an association: %w", err)
+		return Mutation{}, account, fmt.Errorf("looking up the service account: %w", err)
 	}
-	if !associated {
+	if !facts.Associated {
 		return Mutation{}, account, nil
 	}
 	m := inject(p, h.settings)

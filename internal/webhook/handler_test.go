@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,24 +22,19 @@ import (
 const cartsPod = `{"metadata":{"name":"carts"},"spec":{"serviceAccountName":"carts","containers":[{"name":"app"}]}}`
 
 // associations answers from a fixed list, and with an error for the service account "broken".
-func associations(accounts ...identity.ServiceAccount) func(context.Context, identity.ServiceAccount) (bool, error) {
-	return func(_ context.Context, account identity.ServiceAccount) (bool, error) {
+func associations(accounts ...identity.ServiceAccount) func(context.Context, identity.ServiceAccount) (ServiceAccountFacts, error) {
+	return func(_ context.Context, account identity.ServiceAccount) (ServiceAccountFacts, error) {
 		if account.Name == "broken" {
-			return false, errors.New("list is gone")
+			return ServiceAccountFacts{}, errors.New("list is gone")
 		}
-		for _, a := range accounts {
-			if a == account {
-				return true, nil
-			}
-		}
-		return false, nil
+		return ServiceAccountFacts{Associated: slices.Contains(accounts, account)}, nil
 	}
 }
 
 func newHandler(t testing.TB, registerer prometheus.Registerer) *Handler {
 	t.Helper()
 	h, err := New(Config{
-		Associated: associations(
+		Lookup: associations(
 			identity.ServiceAccount{Namespace: "carts", Name: "carts"}, identity.ServiceAccount{Namespace: "carts", Name: "default"}),
 		Settings:   Settings{Region: "us-west-2", Jitter: half},
 		Logger:     slog.New(slog.DiscardHandler),
@@ -234,12 +230,12 @@ func TestMutate(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	valid := func() Config { return Config{Associated: associations(), Logger: slog.New(slog.DiscardHandler)} }
+	valid := func() Config { return Config{Lookup: associations(), Logger: slog.New(slog.DiscardHandler)} }
 	if _, err := New(valid()); err != nil {
 		t.Fatal(err)
 	}
 	for name, mutate := range map[string]func(*Config){
-		"no associations":      func(c *Config) { c.Associated = nil },
+		"no lookup":            func(c *Config) { c.Lookup = nil },
 		"no logger":            func(c *Config) { c.Logger = nil },
 		"relative URI":         func(c *Config) { c.Settings.CredentialsFullURI = "/v1/credentials" },
 		"endpoint not http":    func(c *Config) { c.Settings.EndpointURL = "ftp://example.com" },

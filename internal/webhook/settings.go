@@ -2,7 +2,7 @@
 // service-account token.
 //
 // It owns the mutation itself ([Inject], a pure function) and the admission endpoint that the Kubernetes API server calls
-// ([Handler]). It does not know how associations are found, it is told by [Config].Associated; and it serves no TLS. The names,
+// ([Handler]). It does not know how associations are found, it is told by [Config].Lookup; and it serves no TLS. The names,
 // the order and the conditions of everything it adds are those of Amazon's webhook,
 // https://github.com/aws/amazon-eks-pod-identity-webhook, so that either can take the other's place.
 package webhook
