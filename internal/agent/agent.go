@@ -9,20 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/podid/podid/internal/identity"
-)
-
-const (
-	maxHeaderBytes = 16 << 10 // a token has one to two kilobytes
-	ioTimeout      = 30 * time.Second
-	idleTimeout    = 5 * time.Second  // pods ask once an hour; a connection kept for them is memory wasted
-	shutdownGrace  = 15 * time.Second // longer than an exchange lasts, shorter than Kubernetes waits
 )
 
 // Config says where the agent listens, where credentials come from and how they are kept.
@@ -67,12 +57,6 @@ type Agent struct {
 	listeners []listener     // all of them
 }
 
-// listener is an address and what is served there.
-type listener struct {
-	net.Listener
-	handler http.Handler
-}
-
 // New checks the configuration and makes the agent. It starts nothing.
 func New(config Config) (*Agent, error) {
 	var hosts []netip.Addr
@@ -111,91 +95,4 @@ func New(config Config) (*Agent, error) {
 		config: config, hosts: hosts, cache: newCache(config, m), metrics: m, log: config.Logger, now: config.Now,
 		prober: &http.Transport{DisableKeepAlives: true}, // and no proxy
 	}, nil
-}
-
-// Listen binds all addresses, so that one that is taken is known at once. [Agent.Run] calls it if it has not been called.
-// On an error nothing stays bound.
-func (a *Agent) Listen() error {
-	if a.listeners != nil {
-		return nil
-	}
-	port := strconv.Itoa(a.config.Port)
-	for _, host := range a.hosts {
-		if err := a.listen("the credentials endpoint", net.JoinHostPort(host.String(), port), a.Handler()); err != nil {
-			return err
-		}
-		a.endpoints = append(a.endpoints, a.listeners[len(a.listeners)-1])
-	}
-	if err := a.listen("the probes", a.config.ProbeAddr, a.probes()); err != nil {
-		return err
-	}
-	return a.listen("the metrics", a.config.MetricsAddr, a.observability())
-}
-
-func (a *Agent) listen(what, addr string, handler http.Handler) error {
-	if addr == "" {
-		return nil
-	}
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		for _, bound := range a.listeners {
-			_ = bound.Close()
-		}
-		a.listeners, a.endpoints = nil, nil
-		return fmt.Errorf("opening %s: %w", what, err)
-	}
-	a.listeners = append(a.listeners, listener{l, handler})
-	return nil
-}
-
-// Addrs are the addresses of the credentials endpoint, in the order of the bind hosts; none before [Agent.Listen].
-func (a *Agent) Addrs() []net.Addr {
-	var addrs []net.Addr
-	for _, l := range a.endpoints {
-		addrs = append(addrs, l.Addr())
-	}
-	return addrs
-}
-
-// Run serves until ctx ends, then finishes the requests it has, and returns nil. It returns an error at once if an address
-// cannot be bound. It can be called once.
-func (a *Agent) Run(ctx context.Context) error {
-	if err := a.Listen(); err != nil {
-		return err
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	for _, l := range a.listeners {
-		server := &http.Server{
-			Handler:           l.handler,
-			ReadHeaderTimeout: idleTimeout,
-			ReadTimeout:       ioTimeout,
-			WriteTimeout:      ioTimeout,
-			IdleTimeout:       idleTimeout,
-			MaxHeaderBytes:    maxHeaderBytes,
-			ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
-		}
-		group.Go(func() error {
-			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				return fmt.Errorf("serving on %s: %w", l.Addr(), err)
-			}
-			return nil
-		})
-		group.Go(func() error {
-			<-ctx.Done()
-			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
-			defer cancel()
-			if err := server.Shutdown(grace); err != nil {
-				_ = server.Close() // whoever has not read his answer by now
-			}
-			return nil
-		})
-	}
-	group.Go(func() error {
-		a.cache.renewAhead(ctx)
-		return nil
-	})
-	a.log.Info("agent serves", "addresses", fmt.Sprint(a.Addrs()))
-	err := group.Wait()
-	a.cache.running.Wait()
-	return err
 }
