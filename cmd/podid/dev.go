@@ -39,7 +39,7 @@ makes any AWS client the administrator, and podid run runs commands as pods of t
 			if err != nil {
 				return explainStart(err, &cfg)
 			}
-			greet(cmd.OutOrStdout(), d)
+			greet(cmd.OutOrStdout(), d, cfg.MemberAccountIDs)
 			<-d.Done()
 			return d.Close()
 		},
@@ -51,6 +51,7 @@ makes any AWS client the administrator, and podid run runs commands as pods of t
 	flags.StringVar(&cfg.DataDir, "data-dir", ".podid", "`directory` of the state; made if it is not there")
 	flags.StringVar(&cfg.Region, "region", "us-west-2", "AWS `region` of the cluster local and of its pods")
 	flags.StringVar(&cfg.AccountID, "account-id", "111122223333", "AWS account `id` of the cluster local and of the administrator")
+	flags.StringSliceVar(&cfg.MemberAccountIDs, "member-account-id", nil, "further AWS account `id`, entered by its OrganizationAccountAccessRole; may be repeated")
 	flags.StringVar(&logLevel, "log-level", "warn", "least `level` that is logged: debug, info (a line for each request), warn or error")
 	return cmd
 }
@@ -66,7 +67,7 @@ func explainStart(err error, cfg *dev.Config) error {
 	return err
 }
 
-func greet(w io.Writer, d *dev.Dev) {
+func greet(w io.Writer, d *dev.Dev, members []string) {
 	fmt.Fprintf(w, `podid dev is ready.
 
   APIs and S3     %s   (eks, eks-auth, iam, sts, s3)
@@ -78,7 +79,9 @@ In another shell:
   %s
   aws eks list-clusters
   podid run -n default --service-account default -- env
-
-Ctrl-C ends it; the state stays in %s.
-`, d.URL(), d.AgentURL(), dev.ClusterName, d.AdminEnv(), d.AdminEnvCommand(), filepath.Dir(d.AdminEnv()))
+`, d.URL(), d.AgentURL(), dev.ClusterName, d.AdminEnv(), d.AdminEnvCommand())
+	for _, id := range members {
+		fmt.Fprintf(w, "  aws sts assume-role --role-session-name admin --role-arn arn:aws:iam::%s:role/OrganizationAccountAccessRole\n", id)
+	}
+	fmt.Fprintf(w, "\nCtrl-C ends it; the state stays in %s.\n", filepath.Dir(d.AdminEnv()))
 }

@@ -37,6 +37,8 @@ type Config struct {
 	DataDir       string // created with mode 0700
 	Region        string
 	AccountID     string // twelve digits
+	// MemberAccountIDs are further accounts, see [server.Config].
+	MemberAccountIDs []string
 	// UnsafeNoSync does not wait for the disk; for demonstrations and tests, whose state nobody keeps.
 	UnsafeNoSync bool
 	Logger       *slog.Logger // nil: nothing is logged
@@ -80,7 +82,8 @@ func Start(ctx context.Context, cfg Config) (_ *Dev, err error) {
 		return nil, err
 	}
 	d.server, err = server.New(ctx, server.Config{
-		DataDir: cfg.DataDir, Region: cfg.Region, AccountID: cfg.AccountID, Listener: listener, S3: true,
+		DataDir: cfg.DataDir, Region: cfg.Region, AccountID: cfg.AccountID, MemberAccountIDs: cfg.MemberAccountIDs,
+		Listener: listener, S3: true,
 		BuiltInClusters: []string{ClusterName}, CredentialsFullURI: "http://" + d.agent.Addrs()[0].String() + "/v1/credentials",
 		AllowHTTP: true, UnsafeNoSync: cfg.UnsafeNoSync, Registry: registry, Logger: cfg.Logger,
 	})

@@ -37,6 +37,8 @@ type Directory struct {
 	policies       *store.Index[*Policy]
 	accessKeys     *store.Index[*identity.AccessKey]
 	providers      *store.Index[*identity.OIDCProvider]
+
+	accounts []string // that the server was told to hold
 }
 
 // BuiltInCluster is what a server needs to be a cluster's token issuer itself.
@@ -45,9 +47,11 @@ type BuiltInCluster struct {
 	SealedKey []byte `json:"sealedKey"` // signing key
 }
 
-// New defines the collections and their indexes in a store that is not loaded yet.
-func New(s *store.Store) *Directory {
+// New defines the collections and their indexes in a store that is not loaded yet. The accounts are those that the server is to hold,
+// also while nothing is in them.
+func New(s *store.Store, accounts ...string) *Directory {
 	d := &Directory{
+		accounts:       accounts,
 		Clusters:       store.Define[identity.Cluster](s, "clusters"),
 		Associations:   store.Define[identity.Association](s, "associations"),
 		AssociationIDs: store.Define[identity.AssociationRef](s, "association-ids"),

@@ -20,7 +20,8 @@ const (
 	adminPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`
 )
 
-// bootstrap makes what must be there before anything can be asked for: the keyring and the administrator. Every step only adds what
+// bootstrap makes what must be there before anything can be asked for: the keyring, the administrator and the ways into the member
+// accounts. Every step only adds what
 // is missing, and where another replica was faster takes what that one made.
 type bootstrap struct {
 	*Server
@@ -41,7 +42,35 @@ func (b *bootstrap) run(ctx context.Context) error {
 	if err := b.makeAdmin(ctx); err != nil {
 		return fmt.Errorf("making the administrator: %w", err)
 	}
+	for _, id := range b.cfg.MemberAccountIDs {
+		if err := b.makeMemberRole(ctx, id); err != nil {
+			return fmt.Errorf("making the role %s of account %s: %w", memberRole, id, err)
+		}
+	}
 	return nil
+}
+
+// memberRole is what AWS Organizations calls the role by which an organization gets into an account that it has made.
+// See https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_accounts_access.html.
+const memberRole = "OrganizationAccountAccessRole"
+
+// makeMemberRole makes the administrators' way into a member account, so that no further long-term key needs to be anywhere. A role of
+// that name that is there is left as it is.
+func (b *bootstrap) makeMemberRole(ctx context.Context, accountID string) error {
+	administrators := identity.ARN{Partition: b.cfg.Partition, Service: "iam", AccountID: b.cfg.AccountID, Resource: "root"}
+	policy := identity.ARN{Partition: b.cfg.Partition, Service: "iam", AccountID: identity.AWSAccount, Resource: "policy/AdministratorAccess"}
+	role := identity.Role{
+		AccountID: accountID, Partition: b.cfg.Partition, Path: "/", Name: memberRole,
+		ID: identity.NewID(rand.Reader, identity.RoleID, accountID), MaxSessionDuration: 3600, CreatedAt: b.cfg.Now(),
+		TrustPolicy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + administrators.String() +
+			`"},"Action":"sts:AssumeRole"}]}`,
+		Permissions: identity.Permissions{AttachedPolicies: []string{policy.String()}},
+	}
+	err := b.store.Commit(ctx, b.directory.Roles.Create(directory.Key(accountID, memberRole), role))
+	if errors.Is(err, store.ErrExists) {
+		return nil
+	}
+	return err
 }
 
 // openKeyring unwraps the keys that credentials are sealed with; the root key that wraps them is a file.

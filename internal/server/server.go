@@ -42,6 +42,9 @@ type Config struct {
 	DataDir string
 	// Region and AccountID go into the ARNs of built-in clusters; AccountID is also the administrator's. Required.
 	Region, AccountID string
+	// MemberAccountIDs are further accounts that the server holds. Each gets a role OrganizationAccountAccessRole, by which administrators
+	// of the first account get into it; it is made again if it is missing when the server starts.
+	MemberAccountIDs []string
 	// Partition is the first part of every ARN; empty means aws.
 	Partition string
 	// Listener is where requests will come from. Its address is part of the URLs of built-in clusters. Required.
@@ -77,6 +80,10 @@ func (c *Config) validate() error {
 	check(c.DataDir == "", "no data directory is given")
 	check(c.Region == "", "no region is given")
 	check(!identity.ValidAccountID(c.AccountID), fmt.Sprintf("account id %q is not twelve digits", c.AccountID))
+	for _, id := range c.MemberAccountIDs {
+		check(!identity.ValidAccountID(id), fmt.Sprintf("member account id %q is not twelve digits", id))
+		check(id == c.AccountID, fmt.Sprintf("member account id %q is the server's first account", id))
+	}
 	check(c.Listener == nil, "no listener is given")
 	check(len(c.BuiltInClusters) > 0 && c.CredentialsFullURI == "", "built-in clusters need a credentials URI")
 	for _, name := range c.BuiltInClusters {
@@ -152,7 +159,7 @@ func (s *Server) openState(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.directory = directory.New(s.store)
+	s.directory = directory.New(s.store, append([]string{s.cfg.AccountID}, s.cfg.MemberAccountIDs...)...)
 	state := newBootstrap(s)
 	if err := s.store.Load(ctx); err != nil {
 		return err

@@ -1,0 +1,9 @@
+package directory
+
+import "slices"
+
+// HoldsAccount tells whether an account is one of this server's: it was told so, or a role or a user is in it. What such an account does
+// not have does not exist; of what other accounts have nothing is known.
+func (d *Directory) HoldsAccount(accountID string) bool {
+	return slices.Contains(d.accounts, accountID) || d.roles.Len(accountID+"/") > 0 || d.users.Len(accountID+"/") > 0
+}
