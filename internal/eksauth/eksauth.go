@@ -145,9 +145,9 @@ func (s *Service) AssumeRoleForPodIdentity(ctx context.Context, call *wire.Call,
 	call.Entry.Namespace, call.Entry.ServiceAccount, call.Entry.Pod, call.Entry.PodUID = pod.Namespace, pod.Name, pod.PodName, pod.PodUID
 	found, ok := s.Directory.Association(cluster.Name, pod.ServiceAccount)
 	if !ok {
-		return nil, errResourceNotFound("No association found for namespace %s and service account %s in cluster %s. "+
+		return nil, errResourceNotFound("No association found for namespace %s and service account %s in cluster %s.%s "+
 			"Create one with: aws eks create-pod-identity-association --cluster-name %s --namespace %s --service-account %s --role-arn …",
-			pod.Namespace, pod.Name, cluster.Name, cluster.Name, pod.Namespace, pod.Name)
+			pod.Namespace, pod.Name, cluster.Name, s.nearest(cluster.Name, pod.ServiceAccount), cluster.Name, pod.Namespace, pod.Name)
 	}
 	call.Entry.AssociationID = found.ID
 	result, err := s.assume(call, cluster, found, pod)
