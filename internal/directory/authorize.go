@@ -25,16 +25,17 @@ type Access struct {
 	Action    string                // s3:GetObject
 	Resource  string                // ARN, or "*"
 	AccountID string                // that owns the resource; empty if the ARN says
+	Policy    *policy.Named         // of the resource; nil if it has none
 	Keys      func(*policy.Context) // sets aws:RequestTag/…, aws:ResourceTag/…, …; nil for none
 }
 
 var contexts = sync.Pool{New: func() any { return new(policy.Context) }}
 
-// Authorize decides whether the caller may have access to a resource, by its identity policies and session policies. Resources of
-// other accounts are refused: they would need policies of their own. A denial says which statements came closest. An error means
-// that nothing could be decided: a fault, not a denial.
+// Authorize decides whether the caller may have access to a resource, by its identity policies and session policies and the policy of
+// the resource. A resource of another account is refused unless its policy allows too. A denial says which statements came closest.
+// An error means that nothing could be decided: a fault, not a denial.
 func (d *Directory) Authorize(req *Request, need Access) (policy.Explanation, error) {
-	var in policy.Inputs
+	in := policy.Inputs{Resource: need.Policy}
 	if err := d.callerPolicies(req.Caller, &in); err != nil {
 		return policy.Explanation{}, err
 	}

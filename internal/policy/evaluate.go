@@ -138,16 +138,32 @@ func (s *statement) matchResource(req *Request) bool {
 // Principals returns the ARNs of users, roles and sessions that the document names, each once and as written. IAM refuses a
 // document that names one which does not exist; only the caller can know that.
 func (p *Policy) Principals() []string {
-	var arns []string
-	for _, s := range p.statements {
+	return p.texts(func(s *statement) []string {
 		if s.principals == nil {
-			continue
+			return nil
 		}
-		for _, arn := range s.principals.arns {
-			if !slices.Contains(arns, arn) {
-				arns = append(arns, arn)
+		return s.principals.arns
+	})
+}
+
+// Actions returns the actions that the document names, each once and as written.
+func (p *Policy) Actions() []string {
+	return p.texts(func(s *statement) []string { return s.actions.texts })
+}
+
+// Resources returns the resources that the document names, each once and as written.
+func (p *Policy) Resources() []string {
+	return p.texts(func(s *statement) []string { return s.resources.texts })
+}
+
+func (p *Policy) texts(of func(*statement) []string) []string {
+	var all []string
+	for _, s := range p.statements {
+		for _, text := range of(s) {
+			if !slices.Contains(all, text) {
+				all = append(all, text)
 			}
 		}
 	}
-	return arns
+	return all
 }

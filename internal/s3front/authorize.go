@@ -115,7 +115,11 @@ func (h *Handler) authorize(r *http.Request, caller *identity.Caller, sig *sigv4
 		return err
 	}
 	judge := func(ctx context.Context, p permission) (denied string, err error) {
-		return h.cfg.Authorize(ctx, caller, r, p.action, p.resource(), h.withObject(keys, p))
+		_, bucketPolicy, err := h.disk.policy(p.bucket)
+		if err != nil {
+			return "", err
+		}
+		return h.cfg.Authorize(ctx, caller, r, Access{p.action, p.resource(), h.withObject(keys, p), bucketPolicy})
 	}
 	c.guard = func(ctx context.Context, key string) (string, error) {
 		return judge(ctx, permission{"s3:DeleteObject", c.bucket, key})

@@ -72,6 +72,9 @@ func payloadHash(sig *sigv4.Signature) string {
 
 // tooLong is the answer to a body over the limit.
 func tooLong(op *operation) *refusal {
+	if op.bucketPolicy {
+		return errMalformedPolicy("Policy exceeds the maximum allowed document size of %d bytes.", maxPolicySize)
+	}
 	if op.storesObject() {
 		return refuse(http.StatusBadRequest, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
 	}
@@ -140,6 +143,9 @@ func (b *body) Close() error { return nil }
 
 // limit is the greatest size of a request's body.
 func (h *Handler) limit(op *operation) int64 {
+	if op.bucketPolicy {
+		return maxPolicySize
+	}
 	if op.storesObject() {
 		return h.cfg.MaxObjectSize
 	}

@@ -16,12 +16,14 @@ import (
 	"time"
 
 	"github.com/rclone/gofakes3"
+
+	"github.com/podid/podid/internal/policy"
 )
 
 // disk keeps buckets and objects in a directory. It implements [gofakes3.Backend], and with it tagging and multipart uploads.
 //
 //	tmp/                                    what is being written, parts of uploads; emptied at start
-//	buckets/<bucket>/bucket.json            the bucket
+//	buckets/<bucket>/bucket.json            the bucket, with its policy
 //	buckets/<bucket>/keys/<sha256>.json     an object: its key, metadata, and which body it has
 //	buckets/<bucket>/bodies/<random>        the bytes of an object
 //
@@ -46,9 +48,12 @@ type bucket struct {
 	Schema    int       `json:"v"`
 	Name      string    `json:"name"`
 	CreatedAt time.Time `json:"createdAt"`
+	Policy    string    `json:"policy,omitempty"` // as it was put; empty if there is none
 
-	keys    []string // of objects, sorted
-	objects map[string]*object
+	keys      []string // of objects, sorted
+	objects   map[string]*object
+	compiled  *policy.Named // Policy
+	policyErr error         // the stored policy does not compile: nothing can be decided about the bucket, and asking is a fault
 }
 
 // object is what is known of an object besides its bytes. It is never changed, only replaced.
@@ -166,6 +171,9 @@ func (d *disk) load(name string) error {
 		bodies[o.Body] = true
 	}
 	slices.Sort(b.keys)
+	if b.Policy != "" {
+		b.compiled, b.policyErr = compilePolicy(name, b.Policy)
+	}
 	d.buckets[name] = b
 	return d.removeOrphans(b, bodies)
 }

@@ -3,6 +3,7 @@ package s3front
 import (
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -52,6 +53,26 @@ func errDenied(message string) *refusal { return refuse(http.StatusForbidden, "A
 
 func errFault() *refusal {
 	return refuse(http.StatusInternalServerError, "InternalError", "We encountered an internal error. Please try again.")
+}
+
+func errNoSuchBucket(bucket string) *refusal {
+	e := refuse(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist")
+	e.BucketName = bucket
+	return e
+}
+
+func errNoSuchBucketPolicy(bucket string) *refusal {
+	e := refuse(http.StatusNotFound, "NoSuchBucketPolicy", "The bucket policy does not exist")
+	e.BucketName = bucket
+	return e
+}
+
+func errMalformedPolicy(format string, args ...any) *refusal {
+	return refuse(http.StatusBadRequest, "MalformedPolicy", fmt.Sprintf(format, args...))
+}
+
+func errMethodNotAllowed() *refusal {
+	return refuse(http.StatusMethodNotAllowed, "MethodNotAllowed", "The specified method is not allowed against this resource.")
 }
 
 func errNotImplemented() *refusal {

@@ -19,6 +19,7 @@ import (
 	"github.com/rclone/gofakes3"
 
 	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/policy"
 	"github.com/podid/podid/internal/sigv4"
 )
 
@@ -32,11 +33,11 @@ type Config struct {
 	// Resolve tells whose signature it is and gives the key to verify it with. An error that wraps [ErrUnknownKey],
 	// [ErrInvalidToken] or [ErrExpiredToken] is the answer; any other is a fault, and the client is told to try again.
 	Resolve func(ctx context.Context, sig *sigv4.Signature) (*identity.Caller, sigv4.Key, error)
-	// Authorize tells whether a caller may do an action (s3:GetObject) on a resource (arn:aws:s3:::bucket/key). Denied is empty
-	// if so, else AWS's text. It is called once for each permission that a request needs. The request is there for what is
-	// common to all services (address, user agent); keys are the condition keys of S3, by their names (s3:prefix), not to be kept.
-	Authorize func(ctx context.Context, caller *identity.Caller, r *http.Request, action, resource string, keys map[string]string,
-	) (denied string, err error)
+	// Authorize tells whether a caller may have access. Denied is empty if so, else AWS's text. It is called once for each
+	// permission that a request needs. The request is there for what is common to all services (address, user agent).
+	Authorize func(ctx context.Context, caller *identity.Caller, r *http.Request, need Access) (denied string, err error)
+	// PrincipalExists tells whether the ARN of a principal in a bucket policy names somebody. Nil means that it always does.
+	PrincipalExists func(arn string) bool
 	// Region is where the buckets are said to be, such as us-west-2. Requests may be signed for any region.
 	Region string
 	// AccountID owns all buckets.
@@ -49,6 +50,14 @@ type Config struct {
 	Random io.Reader
 	// Logger gets one line for each request. Nil means none.
 	Logger *slog.Logger
+}
+
+// Access is a permission that a request needs.
+type Access struct {
+	Action   string            // s3:GetObject
+	Resource string            // arn:aws:s3:::bucket/key, or "*"
+	Keys     map[string]string // condition keys of S3 by their names (s3:prefix); not to be kept
+	Policy   *policy.Named     // of the bucket; nil if it has none
 }
 
 // Handler is an S3 endpoint. It is safe for concurrent use.
@@ -184,6 +193,9 @@ func (h *Handler) serve(t *turn, r *http.Request) error {
 	if err := h.authorize(r, caller, sig, c, t.body); err != nil {
 		return err
 	}
+	if c.op.bucketPolicy {
+		return h.serveBucketPolicy(r.Context(), t)
+	}
 	return h.forward(t, r)
 }
 
@@ -261,20 +273,33 @@ func (h *Handler) location(t *turn) error {
 	if region == "us-east-1" {
 		region = ""
 	}
-	body, err := xml.Marshal(struct {
+	return h.writeXML(t, struct {
 		XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ LocationConstraint"`
 		Region  string   `xml:",chardata"`
 	}{Region: region})
+}
+
+// writeXML answers with a document.
+func (h *Handler) writeXML(t *turn, v any) error {
+	body, err := xml.Marshal(v)
 	if err != nil {
 		return err
 	}
+	return h.write(t, http.StatusOK, "application/xml", append([]byte(xml.Header), body...))
+}
+
+// write gives an answer that is not gofakes3's.
+func (h *Handler) write(t *turn, status int, contentType string, body []byte) error {
 	id, err := h.newRequestID()
 	if err != nil {
 		return err
 	}
 	t.Header().Set("x-amz-request-id", formatRequestID(id))
-	t.Header().Set("Content-Type", "application/xml")
-	_, _ = t.Write(append([]byte(xml.Header), body...))
+	if contentType != "" {
+		t.Header().Set("Content-Type", contentType)
+	}
+	t.WriteHeader(status)
+	_, _ = t.Write(body)
 	return nil
 }
 

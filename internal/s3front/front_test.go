@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/policy"
 	"github.com/podid/podid/internal/sigv4"
 )
 
@@ -33,6 +35,7 @@ const (
 
 	adminKey = "AKIAADMINADMINADMIN1" // may do everything
 	limitKey = "AKIALIMITLIMITLIMIT1" // may do what the test says
+	farKey   = "AKIAFARFARFARFARFAR1" // may do everything, and is of another account
 )
 
 // allow is what the limited caller may do: it returns false for what it may not.
@@ -45,6 +48,8 @@ type testServer struct {
 	now time.Time // what the server's clock shows; zero for the real one
 	// allow is asked for the limited caller; nil allows nothing.
 	allow allow
+	// policy is that of the bucket as Authorize was last given it.
+	policy atomic.Pointer[policy.Named]
 	// asked counts the calls of Authorize.
 	asked atomic.Int64
 	// fault is what Authorize fails with, if anything.
@@ -64,7 +69,7 @@ func newServer(t *testing.T, dir string, change func(*Config)) *testServer {
 		},
 		Resolve: func(_ context.Context, sig *sigv4.Signature) (*identity.Caller, sigv4.Key, error) {
 			switch {
-			case sig.AccessKeyID != adminKey && sig.AccessKeyID != limitKey:
+			case !slices.Contains([]string{adminKey, limitKey, farKey}, sig.AccessKeyID):
 				return nil, sigv4.Key{}, fmt.Errorf("looking up the key: %w", ErrUnknownKey)
 			case sig.SecurityToken.Reveal() == "expired":
 				return nil, sigv4.Key{}, ErrExpiredToken
@@ -73,16 +78,20 @@ func newServer(t *testing.T, dir string, change func(*Config)) *testServer {
 			case sig.SecurityToken != "":
 				return nil, sigv4.Key{}, ErrInvalidToken
 			}
-			caller := &identity.Caller{ARN: "arn:aws:iam::" + account + ":user/limited", AccessKeyID: sig.AccessKeyID}
+			caller := &identity.Caller{ARN: "arn:aws:iam::" + account + ":user/limited", AccountID: account, AccessKeyID: sig.AccessKeyID}
+			if sig.AccessKeyID == farKey {
+				caller.AccountID = "444455556666"
+			}
 			return caller, sigv4.DeriveKey(secret, sig.Date, sig.Region, sig.Service), nil
 		},
-		Authorize: func(_ context.Context, caller *identity.Caller, _ *http.Request, action, resource string, keys map[string]string,
-		) (string, error) {
+		Authorize: func(_ context.Context, caller *identity.Caller, _ *http.Request, need Access) (string, error) {
+			action, resource, keys := need.Action, need.Resource, need.Keys
 			s.asked.Add(1)
 			if s.fault != nil {
 				return "", s.fault
 			}
-			if caller.AccessKeyID == adminKey || s.allow != nil && s.allow(action, resource, keys) {
+			s.policy.Store(need.Policy)
+			if caller.AccessKeyID != limitKey || s.allow != nil && s.allow(action, resource, keys) {
 				return "", nil
 			}
 			return fmt.Sprintf("User: %s is not authorized to perform: %s on resource: %q because no identity-based policy allows the %s action",

@@ -29,6 +29,8 @@ type operation struct {
 	needs   []string // query parameters that select the operation
 	takes   []string // query parameters that it may have besides
 	actions []string // on the bucket or object of the path
+
+	bucketPolicy bool // it is about the bucket's policy, which gofakes3 knows nothing of
 }
 
 var (
@@ -62,6 +64,12 @@ var operations = []operation{
 		takes:   []string{"prefix", "delimiter", "encoding-type", "key-marker", "upload-id-marker", "max-uploads"},
 		actions: []string{"s3:ListBucketMultipartUploads"}},
 	{name: "DeleteObjects", on: onBucket, method: "POST", needs: []string{"delete"}},
+	{name: "PutBucketPolicy", on: onBucket, method: "PUT", needs: []string{"policy"}, actions: []string{"s3:PutBucketPolicy"}, bucketPolicy: true},
+	{name: "GetBucketPolicy", on: onBucket, method: "GET", needs: []string{"policy"}, actions: []string{"s3:GetBucketPolicy"}, bucketPolicy: true},
+	{name: "DeleteBucketPolicy", on: onBucket, method: "DELETE", needs: []string{"policy"}, actions: []string{"s3:DeleteBucketPolicy"},
+		bucketPolicy: true},
+	{name: "GetBucketPolicyStatus", on: onBucket, method: "GET", needs: []string{"policyStatus"},
+		actions: []string{"s3:GetBucketPolicyStatus"}, bucketPolicy: true},
 
 	{name: "GetObject", on: onObject, method: "GET", takes: overrides, actions: []string{"s3:GetObject"}},
 	{name: "GetObject", on: onObject, method: "GET", needs: []string{"versionId"}, takes: overrides,
@@ -223,7 +231,7 @@ func (c *call) choose(on target, method string) *refusal {
 	if served {
 		return errNotImplemented()
 	}
-	return refuse(http.StatusMethodNotAllowed, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+	return errMethodNotAllowed()
 }
 
 func (op *operation) matches(query url.Values) bool {

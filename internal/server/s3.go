@@ -25,13 +25,14 @@ func (s *Server) newS3(log *audit.Log) (*s3front.Handler, error) {
 			caller, key, err := s.authn.Resolve(sig)
 			return caller, key, s3Failure(err, sig)
 		},
-		Authorize: func(_ context.Context, caller *identity.Caller, r *http.Request, action, resource string, keys map[string]string) (string, error) {
+		PrincipalExists: s.directory.PrincipalExists,
+		Authorize: func(_ context.Context, caller *identity.Caller, r *http.Request, need s3front.Access) (string, error) {
 			request := wire.Describe(r, s.cfg.Now())
 			request.Caller, request.Region = caller, s.cfg.Region
 			why, err := s.directory.Authorize(&request, directory.Access{
-				Action: action, Resource: resource, AccountID: s.cfg.AccountID,
+				Action: need.Action, Resource: need.Resource, AccountID: s.cfg.AccountID, Policy: need.Policy,
 				Keys: func(context *policy.Context) {
-					for key, value := range keys {
+					for key, value := range need.Keys {
 						context.Set(key, value)
 					}
 				},
@@ -40,7 +41,7 @@ func (s *Server) newS3(log *audit.Log) (*s3front.Handler, error) {
 				return "", err
 			}
 			entry := &audit.Entry{
-				Time: request.Time, RequestID: identity.NewUUID(rand.Reader), Service: "s3", Operation: action, Resource: resource,
+				Time: request.Time, RequestID: identity.NewUUID(rand.Reader), Service: "s3", Operation: need.Action, Resource: need.Resource,
 				SourceIP: request.SourceIP, UserAgent: request.UserAgent, Caller: caller.ARN, AccessKey: caller.AccessKeyID, Status: http.StatusOK,
 			}
 			if !why.Decision.Allowed {
