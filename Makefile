@@ -36,6 +36,10 @@ bench: ## run the benchmarks
 oracle: ## compare the policy evaluator with an independent one, on random questions
 	cd test/oracle && go test -count=1 -v -rapid.checks=100000 .
 
+.PHONY: kube
+kube: ## run the tests with a real Kubernetes; the first time builds one, which takes minutes
+	cd test/kube && go vet ./... && go test -count=1 -v -timeout 40m .
+
 .PHONY: lint
 lint: ## check the formatting, go vet and staticcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; }

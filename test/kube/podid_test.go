@@ -1,0 +1,223 @@
+package kube
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/eks"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"github.com/podid/podid/internal/directory"
+	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/store"
+)
+
+// What podid knows the Kubernetes as.
+const (
+	clusterName = "metal"
+	region      = "us-west-2"
+	accountID   = "111122223333"
+)
+
+// podid is a podid dev that runs.
+type podid struct {
+	url   string
+	env   []string   // of the administrator
+	admin aws.Config // the same
+}
+
+var apiURL = regexp.MustCompile(`APIs and S3 +(http://127\.0\.0\.1:\d+) `)
+
+// startPodid starts a control plane on an empty directory, after prepare, if not nil, has put something into it. env are variables more.
+func startPodid(t testing.TB, prepare func(testing.TB, string), env ...string) *podid {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "podid-") // a short path, since etcd's sockets are in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if prepare != nil {
+		prepare(t, dir)
+	}
+	stdout := start(t, env, "podid", "dev", "--data-dir", dir, "--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0",
+		"--region", region, "--account-id", accountID)
+	p := &podid{}
+	eventually(t, "podid dev", func() error {
+		found := apiURL.FindStringSubmatch(stdout())
+		if found == nil || !strings.Contains(stdout(), "Ctrl-C ends it") {
+			return fmt.Errorf("it says %q", stdout())
+		}
+		p.url = found[1]
+		return nil
+	})
+	text, err := os.ReadFile(filepath.Join(dir, "admin.env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if pair, ok := strings.CutPrefix(strings.TrimSpace(line), "export "); ok {
+			p.env = append(p.env, pair)
+		}
+	}
+	p.admin = aws.Config{
+		Region: region, BaseEndpoint: &p.url, RetryMaxAttempts: 1,
+		Credentials: credentials.NewStaticCredentialsProvider(value(p.env, "AWS_ACCESS_KEY_ID"), value(p.env, "AWS_SECRET_ACCESS_KEY"), ""),
+	}
+	return p
+}
+
+func value(env []string, name string) string {
+	for _, pair := range env {
+		if v, ok := strings.CutPrefix(pair, name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// register makes the Kubernetes known to a control plane that has not started, with the keys of its issuer. There is no operation for
+// this yet, so it is written into the state.
+func register(t testing.TB, dir string) {
+	t.Helper()
+	keys, err := kube.JWKS(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(t.Context(), store.Config{DataDir: filepath.Join(dir, "etcd")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := directory.New(s)
+	err = s.Load(t.Context())
+	if err == nil {
+		err = s.Commit(t.Context(), d.Clusters.Create(clusterName, identity.Cluster{
+			Name: clusterName, Partition: "aws", Region: region, AccountID: accountID, Issuer: kube.Issuer, Keys: keys, CreatedAt: time.Now(),
+		}))
+	}
+	if err := errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// createRole makes a role with a trust policy and no permissions, and returns its ARN.
+func (p *podid) createRole(t testing.TB, name, trust string) string {
+	t.Helper()
+	out, err := iam.NewFromConfig(p.admin).CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: &trust})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *out.Role.Arn
+}
+
+// podTrust is a trust policy as EKS Pod Identity needs it.
+const podTrust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},` +
+	`"Action":["sts:AssumeRole","sts:TagSession"]}]}`
+
+// associate gives a service account a role of its own, of its name.
+func (p *podid) associate(t testing.TB, account identity.ServiceAccount) {
+	t.Helper()
+	role := p.createRole(t, account.Name, podTrust)
+	_, err := eks.NewFromConfig(p.admin).CreatePodIdentityAssociation(t.Context(), &eks.CreatePodIdentityAssociationInput{
+		ClusterName: aws.String(clusterName), Namespace: &account.Namespace, ServiceAccount: &account.Name, RoleArn: &role,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startAgent starts the node agent of the Kubernetes and returns where it answers.
+func (p *podid) startAgent(t testing.TB) string {
+	t.Helper()
+	port, probe := freePort(t), freePort(t)
+	start(t, p.env, "podid-agent", "server", "--cluster-name", clusterName, "--endpoint", p.url, "--bind-hosts", "127.0.0.1", "--port", port,
+		"--probe-port", probe, "--metrics-address", "127.0.0.1", "--metrics-port", freePort(t))
+	eventually(t, "podid-agent", func() error {
+		resp, err := http.Get("http://localhost:" + probe + "/readyz")
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return errors.New(resp.Status)
+		}
+		return nil
+	})
+	return "http://127.0.0.1:" + port + "/v1/credentials"
+}
+
+// start starts a program, which ends with the test, and returns what tells its standard output. What it says otherwise is shown if
+// the test fails.
+func start(t testing.TB, env []string, program string, args ...string) (stdout func() string) {
+	t.Helper()
+	var out, stderr output
+	cmd := exec.Command(filepath.Join(programs, program), args...)
+	cmd.Env = append([]string{"HOME=" + t.TempDir(), "TMPDIR=" + t.TempDir(), "AWS_EC2_METADATA_DISABLED=true"}, env...)
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	cmd.WaitDelay = time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stop(t, cmd)
+		if t.Failed() {
+			t.Logf("%s says:\n%s", program, stderr.String())
+		}
+	})
+	return out.String
+}
+
+// stop interrupts a program and waits for its end, which it must find by itself.
+func stop(t testing.TB, cmd *exec.Cmd) {
+	_ = cmd.Process.Signal(syscall.SIGTERM) // fails if it has ended already
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%s: %v", cmd.Path, err)
+	}
+}
+
+// output is written to by a process and read by the test.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// freePort is a port of the loopback interface that nobody listens on at the moment.
+func freePort(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
+}
