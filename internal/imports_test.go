@@ -58,6 +58,10 @@ var rules = map[string]rule{
 	"internal/s3front": {own: "identity policy sigv4", other: "github.com/rclone/gofakes3"},
 	"internal/local":   {own: "identity token webhook", other: "github.com/evanphx/json-patch/v5 github.com/google/uuid"},
 	"internal/podrun":  {own: "identity webhook local", other: awsSDK + " golang.org/x/sys/unix sigs.k8s.io/yaml " + async},
+
+	"internal/link":           {other: "github.com/vishvananda/netlink golang.org/x/sys/unix"},
+	"internal/link/netnstest": {other: "github.com/vishvananda/"},
+
 	"internal/server": {
 		own:   "identity policy sigv4 store credential token audit directory authn assume wire eks eksauth sts iam webhook local s3front",
 		other: metrics + " " + async,
@@ -73,7 +77,7 @@ var rules = map[string]rule{
 		own:   "identity policy store server dev demo webhook agent local podrun cani",
 		other: awsSDK + " github.com/spf13/ sigs.k8s.io/yaml " + metrics + " " + async,
 	},
-	"cmd/podid-agent":     {own: "identity agent", other: awsSDK + " github.com/spf13/"},
+	"cmd/podid-agent":     {own: "identity agent link", other: awsSDK + " github.com/spf13/"},
 	"examples":            {},
 	"examples/list-files": {other: awsSDK},
 }

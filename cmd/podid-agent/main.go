@@ -1,8 +1,10 @@
 // Podid-agent is the node agent of podid: it answers the AWS SDKs of the pods on a node with the credentials of the roles that
 // pod identity associations give them. It takes the place of Amazon's eks-pod-identity-agent and has its flags.
 //
+//	podid-agent initialize
 //	podid-agent server --cluster-name demo [--endpoint https://podid.example.com]
 //
+// The first gives the node the addresses that pods call, and needs CAP_NET_ADMIN in the node's network. The second serves them.
 // Without --endpoint it calls EKS Auth in AWS. Its own credentials, region and CA bundle come from where AWS programs have
 // them (AWS_REGION, AWS_ACCESS_KEY_ID, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CA_BUNDLE, ~/.aws, …), the proxy from HTTPS_PROXY and
 // NO_PROXY. Every flag can be given in the environment instead: --cluster-name as PODID_AGENT_CLUSTER_NAME.
@@ -57,7 +59,7 @@ func command() *cobra.Command {
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) },
 	}
 	root.PersistentFlags().StringP("verbosity", "v", "info", "log `level`: trace, debug, info, warn, error, fatal or panic")
-	root.AddCommand(serverCommand(), &cobra.Command{
+	root.AddCommand(serverCommand(), initializeCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Prints the version",
 		Args:  cobra.NoArgs,
@@ -102,15 +104,11 @@ func serverCommand() *cobra.Command {
 		Short: "Serves credentials until it is told to stop",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			verbosity, err := cmd.Flags().GetString("verbosity")
+			log, err := logger(cmd)
 			if err != nil {
 				return err
 			}
-			level, err := logLevel(verbosity)
-			if err != nil {
-				return err
-			}
-			o.agent.Logger = slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+			o.agent.Logger = log
 			return serve(cmd.Context(), o)
 		},
 	}
@@ -130,6 +128,19 @@ func serverCommand() *cobra.Command {
 	f.IntVar(&o.agent.RenewalsPerSecond, "max-service-qps", 3,
 		"`renewals` ahead of need to ask of EKS Auth in a second")
 	return cmd
+}
+
+// logger writes JSON lines to standard error.
+func logger(cmd *cobra.Command) (*slog.Logger, error) {
+	verbosity, err := cmd.Flags().GetString("verbosity")
+	if err != nil {
+		return nil, err
+	}
+	level, err := logLevel(verbosity)
+	if err != nil {
+		return nil, err
+	}
+	return slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})), nil
 }
 
 // logLevel understands the levels of Amazon's agent; the finest and the gravest are not told apart.
