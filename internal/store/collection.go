@@ -92,6 +92,22 @@ func (c *Collection[T]) Remove(ctx context.Context, key string, check func(*T) (
 	return c.swap(ctx, key, check, func(T) Op { return c.Delete(key) })
 }
 
+// Also is the change of an object in the transaction of another one's [Collection.Change] or [Collection.Remove], whose function calls
+// it. f is as [Collection.Update]'s. If anybody writes the object before the transaction takes place, that function is called again. A
+// missing object is [ErrNotFound].
+func (c *Collection[T]) Also(ctx context.Context, key string, f func(*T) error) (Op, error) {
+	value, read, err := c.get(ctx, key)
+	if err != nil {
+		return Op{}, err
+	}
+	if err := f(&value); err != nil {
+		return Op{}, err
+	}
+	op := c.Put(key, value)
+	op.read = read
+	return op, nil
+}
+
 // swap reads an object, has f judge or change it, and writes it with what f adds, unless somebody has written it meanwhile: then it
 // begins again.
 func (c *Collection[T]) swap(ctx context.Context, key string, f func(*T) ([]Op, error), write func(T) Op) (T, error) {

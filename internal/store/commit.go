@@ -16,6 +16,7 @@ type Op struct {
 	key   string // in full
 	value string
 	kind  opKind
+	read  int64 // of a put: the revision that the object must still be of; 0 for any
 	err   error // why the op cannot be carried out: an invalid key, a value that does not encode
 }
 
@@ -95,6 +96,10 @@ func (s *Store) transact(ctx context.Context, ops []Op, when ...clientv3.Cmp) (*
 			when = append(when, clientv3.Compare(clientv3.CreateRevision(o.key), "=", 0))
 		case opDelete:
 			when = append(when, clientv3.Compare(clientv3.CreateRevision(o.key), ">", 0))
+		case opPut:
+			if o.read > 0 {
+				when = append(when, clientv3.Compare(clientv3.ModRevision(o.key), "=", o.read))
+			}
 		}
 		if o.kind == opDelete {
 			then = append(then, clientv3.OpDelete(o.key))
