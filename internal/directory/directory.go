@@ -1,5 +1,5 @@
 // Package directory is what the control plane knows, in memory: clusters and pod identity associations, roles with their policies
-// compiled, users, managed policies, access keys and OpenID Connect providers. Every replica holds all of it, kept current by the store's watch,
+// compiled, users, groups, managed policies, access keys and OpenID Connect providers. Every replica holds all of it, kept current by the store's watch,
 // so that requests are judged without waiting for anything.
 //
 // It also judges: [Directory.Authorize] says whether a caller may do something. It does not authenticate, and it writes nothing;
@@ -23,6 +23,8 @@ type Directory struct {
 	ClientRequests *store.Collection[identity.ClientRequest]  // by cluster and token digest
 	Roles          *store.Collection[identity.Role]           // by Key
 	Users          *store.Collection[identity.User]           // by Key
+	Groups         *store.Collection[identity.Group]          // by GroupKey
+	GroupNames     *store.Collection[identity.GroupRef]       // by Key
 	Policies       *store.Collection[identity.ManagedPolicy]  // by Key; without those of AWS
 	AccessKeys     *store.Collection[identity.AccessKey]      // by id
 	Providers      *store.Collection[identity.OIDCProvider]   // by ProviderKey
@@ -34,6 +36,8 @@ type Directory struct {
 	clientRequests *store.Index[identity.ClientRequest]
 	roles          *store.Index[*Role]
 	users          *store.Index[*User]
+	groups         *store.Index[*Group]
+	groupNames     *store.Index[identity.GroupRef]
 	policies       *store.Index[*Policy]
 	accessKeys     *store.Index[*identity.AccessKey]
 	providers      *store.Index[*identity.OIDCProvider]
@@ -58,6 +62,8 @@ func New(s *store.Store, accounts ...string) *Directory {
 		ClientRequests: store.Define[identity.ClientRequest](s, "client-requests"),
 		Roles:          store.Define[identity.Role](s, "iam/roles"),
 		Users:          store.Define[identity.User](s, "iam/users"),
+		Groups:         store.Define[identity.Group](s, "iam/groups"),
+		GroupNames:     store.Define[identity.GroupRef](s, "iam/group-names"),
 		Policies:       store.Define[identity.ManagedPolicy](s, "iam/policies"),
 		AccessKeys:     store.Define[identity.AccessKey](s, "iam/access-keys"),
 		Providers:      store.Define[identity.OIDCProvider](s, "iam/oidc-providers"),
@@ -69,6 +75,8 @@ func New(s *store.Store, accounts ...string) *Directory {
 	d.clientRequests = store.NewIndex(d.ClientRequests, func(_ string, r identity.ClientRequest) identity.ClientRequest { return r })
 	d.roles = store.NewIndex(d.Roles, compileRole)
 	d.users = store.NewIndex(d.Users, compileUser)
+	d.groups = store.NewIndex(d.Groups, compileGroup)
+	d.groupNames = store.NewIndex(d.GroupNames, func(_ string, ref identity.GroupRef) identity.GroupRef { return ref })
 	d.policies = store.NewIndex(d.Policies, compilePolicy)
 	d.accessKeys = store.NewIndex(d.AccessKeys, pointer[identity.AccessKey])
 	d.providers = store.NewIndex(d.Providers, pointer[identity.OIDCProvider])
@@ -77,8 +85,11 @@ func New(s *store.Store, accounts ...string) *Directory {
 
 func pointer[T any](_ string, value T) *T { return &value }
 
-// Key is where a role, a user or a managed policy is stored: names are unique in an account without regard to case.
+// Key is where a role, a user, a group's name or a managed policy is stored: names are unique in an account without regard to case.
 func Key(accountID, name string) string { return accountID + "/" + strings.ToLower(name) }
+
+// GroupKey is where a group is stored.
+func GroupKey(accountID, id string) string { return accountID + "/" + id }
 
 // AssociationKey is where a service account's association is stored.
 func AssociationKey(cluster string, sa identity.ServiceAccount) string {
@@ -181,6 +192,42 @@ func (d *Directory) ScanUsers(accountID, after string) iter.Seq[*User] {
 		after = Key(accountID, after)
 	}
 	return values(d.users.Scan(accountID+"/", after))
+}
+
+// Group finds a group by account and name.
+func (d *Directory) Group(accountID, name string) (*Group, bool) {
+	ref, ok := d.groupNames.Get(Key(accountID, name))
+	if !ok {
+		return nil, false
+	}
+	return d.groups.Get(GroupKey(accountID, ref.ID))
+}
+
+// GroupByARN finds a group by its ARN, the path included.
+func (d *Directory) GroupByARN(text string) (*Group, bool) {
+	arn, err := identity.ParseARN(text)
+	if err != nil {
+		return nil, false
+	}
+	group, ok := d.Group(arn.AccountID, arn.Resource[strings.LastIndexByte(arn.Resource, '/')+1:])
+	if !ok || group.ARN() != text {
+		return nil, false
+	}
+	return group, true
+}
+
+// ScanGroups goes through an account's groups in the order of their names, beginning after a name.
+func (d *Directory) ScanGroups(accountID, after string) iter.Seq[*Group] {
+	if after != "" {
+		after = Key(accountID, after)
+	}
+	return func(yield func(*Group) bool) {
+		for _, ref := range d.groupNames.Scan(accountID+"/", after) {
+			if group, ok := d.groups.Get(GroupKey(accountID, ref.ID)); ok && !yield(group) {
+				return
+			}
+		}
+	}
 }
 
 // AccessKey finds a long-term access key.

@@ -124,15 +124,60 @@ func (d *Directory) RolePolicies(role *Role) (all []*policy.Named, boundary *pol
 	return d.permissions(role.ARN(), &role.Permissions, role.Policies)
 }
 
-// UserPolicies is [Directory.RolePolicies] for a user.
+// UserPolicies is [Directory.RolePolicies] for a user. The policies of its groups count as its own.
 func (d *Directory) UserPolicies(user *User) (all []*policy.Named, boundary *policy.Named, err error) {
 	if user.Err != nil {
 		return nil, nil, user.Err
 	}
-	return d.permissions(user.ARN(), &user.Permissions, user.Policies)
+	all, boundary, err = d.permissions(user.ARN(), &user.Permissions, user.Policies)
+	if err != nil || len(user.GroupIDs) == 0 {
+		return all, boundary, err
+	}
+	groups, err := d.GroupsOf(&user.User)
+	if err != nil {
+		return nil, nil, err
+	}
+	all = slices.Clone(all)
+	for _, group := range groups {
+		of, err := d.GroupPolicies(group)
+		if err != nil {
+			return nil, nil, err
+		}
+		all = append(all, of...)
+	}
+	return all, boundary, nil
 }
 
-// permissions adds to the inline policies of a role or a user those that are attached to it, and finds its boundary. They are looked
+// GroupPolicies returns the inline and attached policies of a group.
+func (d *Directory) GroupPolicies(group *Group) ([]*policy.Named, error) {
+	if group.Err != nil {
+		return nil, group.Err
+	}
+	all, _, err := d.permissions(group.ARN(), &group.Permissions, group.Policies)
+	for i, n := range all {
+		if n.Group == "" { // an attached one, which others have too
+			named := *n
+			named.Group = group.Name
+			all[i] = &named
+		}
+	}
+	return all, err
+}
+
+// GroupsOf returns the groups that a user is in. A group cannot be deleted while users are in it, so one that is not there is a fault.
+func (d *Directory) GroupsOf(user *identity.User) ([]*Group, error) {
+	groups := make([]*Group, 0, len(user.GroupIDs))
+	for _, id := range user.GroupIDs {
+		group, ok := d.groups.Get(GroupKey(user.AccountID, id))
+		if !ok {
+			return nil, fmt.Errorf("finding the group %s of %s: it does not exist", id, user.ARN())
+		}
+		groups = append(groups, group)
+	}
+	return groups, nil
+}
+
+// permissions adds to the inline policies of a role, a user or a group those that are attached to it, and finds its boundary. They are looked
 // up for each decision, so that a changed policy counts at once wherever it is attached. One that is not there is a fault: what it
 // denied cannot be known.
 func (d *Directory) permissions(owner string, p *identity.Permissions, inline []*policy.Named) (all []*policy.Named, boundary *policy.Named, err error) {

@@ -24,6 +24,13 @@ type User struct {
 	Err      error // as Role's
 }
 
+// Group is a group with its policies compiled.
+type Group struct {
+	identity.Group
+	Policies []*policy.Named
+	Err      error // as Role's
+}
+
 func compileRole(_ string, r identity.Role) *Role {
 	role := &Role{Role: r}
 	trust, err := policy.Parse(policy.Trust, r.TrustPolicy)
@@ -40,6 +47,15 @@ func compileUser(_ string, u identity.User) *User {
 	user := &User{User: u}
 	user.Policies, user.Err = compileInline(u.ARN(), u.InlinePolicies)
 	return user
+}
+
+func compileGroup(_ string, g identity.Group) *Group {
+	group := &Group{Group: g}
+	group.Policies, group.Err = compileInline(g.ARN(), g.InlinePolicies)
+	for _, n := range group.Policies {
+		n.Group = g.Name
+	}
+	return group
 }
 
 // compileInline compiles in the order of the names, so that of several deciding policies always the same one is named.

@@ -145,6 +145,19 @@ func (in *tagUserInput) setKeys(keys *policy.Context) {
 
 func (in *untagUserInput) setKeys(keys *policy.Context) { keys.SetMany("aws:TagKeys", in.TagKeys...) }
 
+// entity is a group, as a role is.
+func (in *groupInput) entity(s *Service, call *wire.Call) (entity, error) {
+	group, ok := s.Directory.Group(call.Caller.AccountID, in.GroupName)
+	if !ok {
+		return entity{arn: s.arn(call, "group/"+in.GroupName)}, nil
+	}
+	return entity{arn: group.ARN()}, nil
+}
+
+func (in *createGroupInput) entity(s *Service, call *wire.Call) (entity, error) {
+	return entity{arn: s.arn(call, "group"+in.Path+in.GroupName)}, nil
+}
+
 // entity is an OpenID Connect provider, which must be one of the caller's own account. Its ARN must be spelled as podid spells it, else
 // a policy that denies the provider would not know it.
 func (in *providerInput) entity(s *Service, call *wire.Call) (entity, error) {

@@ -51,8 +51,8 @@ func TestBadInput(t *testing.T) {
 		}
 	})
 	t.Run("an operation that is not served", func(t *testing.T) {
-		_, err := client.CreateGroup(t.Context(), &iam.CreateGroupInput{GroupName: aws.String("x")})
-		servertest.WantRefused(t, err, "InvalidAction", 400, "Could not find operation CreateGroup for version 2010-05-08")
+		_, err := client.CreateInstanceProfile(t.Context(), &iam.CreateInstanceProfileInput{InstanceProfileName: aws.String("x")})
+		servertest.WantRefused(t, err, "InvalidAction", 400, "Could not find operation CreateInstanceProfile for version 2010-05-08")
 	})
 	out, err := client.ListRoles(t.Context(), nil)
 	if err != nil || len(out.Roles) > 0 {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/podid/podid/internal/directory"
 	"github.com/podid/podid/internal/identity"
 	"github.com/podid/podid/internal/wire"
 )
@@ -49,6 +50,7 @@ func (s *Service) GetAccountSummary(_ context.Context, call *wire.Call, _ *empty
 	count := summary{
 		"Users": 0, "Roles": 0, "Policies": 0, "PolicyVersionsInUse": 0, "Providers": 0, "Groups": 0,
 		"AccessKeysPerUserQuota": maxAccessKeys, "AttachedPoliciesPerRoleQuota": maxAttachedPolicies, "AttachedPoliciesPerUserQuota": maxAttachedPolicies,
+		"AttachedPoliciesPerGroupQuota": maxAttachedPolicies, "GroupsPerUserQuota": maxGroupsOfUser, "GroupPolicySizeQuota": maxInlinePoliciesOfGroup,
 		"VersionsPerPolicyQuota": maxVersions, "PolicySizeQuota": maxManagedPolicy, "AssumeRolePolicySizeQuota": maxTrustPolicy,
 		"RolePolicySizeQuota": maxInlinePolicies, "UserPolicySizeQuota": maxInlinePoliciesOfUser,
 	}
@@ -58,6 +60,9 @@ func (s *Service) GetAccountSummary(_ context.Context, call *wire.Call, _ *empty
 	}
 	for range s.Directory.ScanRoles(account+"/", "") {
 		count["Roles"]++
+	}
+	for range s.Directory.ScanGroups(account, "") {
+		count["Groups"]++
 	}
 	for p := range s.Directory.ScanPolicies(account) {
 		count["Policies"]++
@@ -95,7 +100,14 @@ type policyDetail struct {
 
 type userDetail struct {
 	userStructure
+	GroupList               []string         `xml:"GroupList>member"`
 	UserPolicyList          []policyDetail   `xml:"UserPolicyList>member"`
+	AttachedManagedPolicies []attachedPolicy `xml:"AttachedManagedPolicies>member"`
+}
+
+type groupDetail struct {
+	groupStructure
+	GroupPolicyList         []policyDetail   `xml:"GroupPolicyList>member"`
 	AttachedManagedPolicies []attachedPolicy `xml:"AttachedManagedPolicies>member"`
 }
 
@@ -119,7 +131,7 @@ type managedPolicyDetail struct {
 
 type authorizationDetailsOutput struct {
 	UserDetailList  []userDetail          `xml:"UserDetailList>member"`
-	GroupDetailList *empty                `xml:"GroupDetailList"`
+	GroupDetailList []groupDetail         `xml:"GroupDetailList>member"`
 	RoleDetailList  []roleDetail          `xml:"RoleDetailList>member"`
 	Policies        []managedPolicyDetail `xml:"Policies>member"`
 	pageEnd
@@ -131,15 +143,26 @@ type detail struct {
 	add    func(*authorizationDetailsOutput)
 }
 
-// GetAccountAuthorizationDetails returns users, roles and managed policies with all policies that they have.
+// GetAccountAuthorizationDetails returns users, groups, roles and managed policies with all policies that they have.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetAccountAuthorizationDetails.html.
 func (s *Service) GetAccountAuthorizationDetails(_ context.Context, call *wire.Call, in *authorizationDetailsInput) (*authorizationDetailsOutput, error) {
 	account, used := call.Caller.AccountID, s.countUses(call.Caller.AccountID)
 	var all []detail
 	if in.wants("User") {
 		for user := range s.Directory.ScanUsers(account, "") {
+			groups, err := s.Directory.GroupsOf(&user.User)
+			if err != nil {
+				return nil, err
+			}
 			all = append(all, detail{"user " + user.Name, func(out *authorizationDetailsOutput) {
-				out.UserDetailList = append(out.UserDetailList, detailUser(&user.User))
+				out.UserDetailList = append(out.UserDetailList, detailUser(&user.User, groups))
+			}})
+		}
+	}
+	if in.wants("Group") {
+		for group := range s.Directory.ScanGroups(account, "") {
+			all = append(all, detail{"group " + group.Name, func(out *authorizationDetailsOutput) {
+				out.GroupDetailList = append(out.GroupDetailList, detailGroup(&group.Group))
 			}})
 		}
 	}
@@ -165,7 +188,7 @@ func (s *Service) GetAccountAuthorizationDetails(_ context.Context, call *wire.C
 			addPolicy(&p.ManagedPolicy)
 		}
 	}
-	out := &authorizationDetailsOutput{GroupDetailList: &empty{}}
+	out := &authorizationDetailsOutput{}
 	for _, d := range paginate(all, &in.page, &out.pageEnd, func(d detail) string { return d.marker }) {
 		d.add(out)
 	}
@@ -179,9 +202,18 @@ func detailPermissions(p *identity.Permissions) (inline []policyDetail, attached
 	return inline, listAttached(p, "", &page{}).AttachedPolicies
 }
 
-func detailUser(u *identity.User) userDetail {
+func detailUser(u *identity.User, groups []*directory.Group) userDetail {
 	d := userDetail{userStructure: describeWholeUser(u).User}
+	for _, group := range groups {
+		d.GroupList = append(d.GroupList, group.Name)
+	}
 	d.UserPolicyList, d.AttachedManagedPolicies = detailPermissions(&u.Permissions)
+	return d
+}
+
+func detailGroup(g *identity.Group) groupDetail {
+	d := groupDetail{groupStructure: describeGroup(g)}
+	d.GroupPolicyList, d.AttachedManagedPolicies = detailPermissions(&g.Permissions)
 	return d
 }
 

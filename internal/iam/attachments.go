@@ -10,7 +10,7 @@ import (
 	"github.com/podid/podid/internal/wire"
 )
 
-// maxAttachedPolicies is how many managed policies may be attached to a role or a user.
+// maxAttachedPolicies is how many managed policies may be attached to a role, a user or a group.
 const maxAttachedPolicies = 10
 
 type attachRolePolicyInput struct {

@@ -10,22 +10,22 @@ import (
 	"github.com/podid/podid/internal/wire"
 )
 
-// sourceInput names the user or role whose policies are looked at.
+// sourceInput names the user, group or role whose policies are looked at.
 type sourceInput struct {
 	PolicySourceARN string `form:"PolicySourceArn"`
 }
 
-// Validate checks that the ARN is one of a user or a role.
+// Validate checks that the ARN is one of a user, a group or a role.
 func (in *sourceInput) Validate() error {
 	arn, err := identity.ParseARN(in.PolicySourceARN)
-	user, role := strings.HasPrefix(arn.Resource, "user/"), strings.HasPrefix(arn.Resource, "role/")
-	if err != nil || len(in.PolicySourceARN) > 2048 || arn.Service != "iam" || !user && !role {
-		return errInvalidInput("PolicySourceArn %s is not the ARN of a user or a role.", in.PolicySourceARN[:min(len(in.PolicySourceARN), 200)])
+	kind, _, _ := strings.Cut(arn.Resource, "/")
+	if err != nil || len(in.PolicySourceARN) > 2048 || arn.Service != "iam" || !slices.Contains([]string{"user", "group", "role"}, kind) {
+		return errInvalidInput("PolicySourceArn %s is not the ARN of a user, a group or a role.", in.PolicySourceARN[:min(len(in.PolicySourceARN), 200)])
 	}
 	return nil
 }
 
-// entity is the user or role, which must be one of the caller's account.
+// entity is the user, group or role, which must be one of the caller's account.
 func (in *sourceInput) entity(s *Service, call *wire.Call) (entity, error) {
 	if arn, _ := identity.ParseARN(in.PolicySourceARN); arn.Partition != s.Partition || arn.AccountID != call.Caller.AccountID {
 		return entity{}, errNoSuchEntity("The entity with ARN %s cannot be found.", in.PolicySourceARN)
@@ -59,7 +59,7 @@ type principalKeysInput struct {
 	PolicyInputList []string `form:"PolicyInputList"`
 }
 
-// GetContextKeysForPrincipalPolicy returns the condition keys that the policies of a user or role ask for, and others that are given.
+// GetContextKeysForPrincipalPolicy returns the condition keys that the policies of a user, group or role ask for, and others that are given.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetContextKeysForPrincipalPolicy.html.
 func (s *Service) GetContextKeysForPrincipalPolicy(_ context.Context, _ *wire.Call, in *principalKeysInput) (*contextKeysOutput, error) {
 	all, err := parseInputs("PolicyInputList", policy.Identity, in.PolicyInputList)

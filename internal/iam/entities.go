@@ -35,19 +35,24 @@ type policyRole struct {
 	RoleID   string `xml:"RoleId"`
 }
 
+type policyGroup struct {
+	GroupName string `xml:"GroupName"`
+	GroupID   string `xml:"GroupId"`
+}
+
 type listEntitiesOutput struct {
-	PolicyGroups *empty       `xml:"PolicyGroups"`
-	PolicyUsers  []policyUser `xml:"PolicyUsers>member"`
-	PolicyRoles  []policyRole `xml:"PolicyRoles>member"`
+	PolicyGroups []policyGroup `xml:"PolicyGroups>member"`
+	PolicyUsers  []policyUser  `xml:"PolicyUsers>member"`
+	PolicyRoles  []policyRole  `xml:"PolicyRoles>member"`
 	pageEnd
 }
 
-// policyEntity is a user or role that a policy is attached to.
+// policyEntity is a user, group or role that a policy is attached to.
 type policyEntity struct {
 	kind, path, name, id string
 }
 
-// ListEntitiesForPolicy returns the users and roles that a managed policy is attached to or is the boundary of.
+// ListEntitiesForPolicy returns the users, groups and roles that a managed policy is attached to or is the boundary of.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListEntitiesForPolicy.html.
 func (s *Service) ListEntitiesForPolicy(ctx context.Context, call *wire.Call, in *listEntitiesInput) (*listEntitiesOutput, error) {
 	if _, err := s.readPolicy(ctx, call, in.PolicyARN); err != nil {
@@ -64,14 +69,20 @@ func (s *Service) ListEntitiesForPolicy(ctx context.Context, call *wire.Call, in
 	for user := range s.Directory.ScanUsers(call.Caller.AccountID, "") {
 		add(&user.Permissions, policyEntity{"User", user.Path, user.Name, user.ID})
 	}
+	for group := range s.Directory.ScanGroups(call.Caller.AccountID, "") {
+		add(&group.Permissions, policyEntity{"Group", group.Path, group.Name, group.ID})
+	}
 	for _, role := range s.Directory.ScanRoles(call.Caller.AccountID+"/", "") {
 		add(&role.Permissions, policyEntity{"Role", role.Path, role.Name, role.ID})
 	}
-	out := &listEntitiesOutput{PolicyGroups: &empty{}}
+	out := &listEntitiesOutput{}
 	for _, e := range paginate(found, &in.page, &out.pageEnd, func(e policyEntity) string { return e.kind + "/" + e.name }) {
-		if e.kind == "User" {
+		switch e.kind {
+		case "User":
 			out.PolicyUsers = append(out.PolicyUsers, policyUser{e.name, e.id})
-		} else {
+		case "Group":
+			out.PolicyGroups = append(out.PolicyGroups, policyGroup{e.name, e.id})
+		default:
 			out.PolicyRoles = append(out.PolicyRoles, policyRole{e.name, e.id})
 		}
 	}

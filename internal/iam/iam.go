@@ -1,5 +1,5 @@
-// Package iam is the embedded IAM's API: roles and users with their policies, boundaries and tags, access keys, managed policies, and
-// OpenID Connect providers.
+// Package iam is the embedded IAM's API: roles and users with their policies, boundaries and tags, groups, access keys, managed policies,
+// and OpenID Connect providers.
 //
 // It writes what the directory package reads: who exists and what the policies say lives there, compiled, and decisions are
 // made there. An operation that AWS has and podid has not is answered as InvalidAction.
@@ -45,6 +45,6 @@ func (s *Service) API() wire.Service {
 		Protocol:   wire.Query("2010-05-08", "https://iam.amazonaws.com/doc/2010-05-08/"),
 		Denied:     errAccessDenied,
 		Fault:      errServiceFailure,
-		Operations: slices.Concat(s.roleOperations(), s.userOperations(), s.policyOperations(), s.providerOperations(), s.accountOperations()),
+		Operations: slices.Concat(s.roleOperations(), s.userOperations(), s.groupOperations(), s.policyOperations(), s.providerOperations(), s.accountOperations()),
 	}
 }

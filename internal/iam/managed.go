@@ -104,7 +104,7 @@ func describePolicy(p *identity.ManagedPolicy, used uses) policyStructure {
 	}
 }
 
-// uses counts for managed policies, by ARN, the roles and users that they are attached to and whose boundary they are.
+// uses counts for managed policies, by ARN, the roles, users and groups that they are attached to and whose boundary they are.
 type uses struct{ attached, boundaries map[string]int }
 
 func (s *Service) countUses(account string) uses {
@@ -120,6 +120,9 @@ func (s *Service) countUses(account string) uses {
 	}
 	for user := range s.Directory.ScanUsers(account, "") {
 		count(&user.Permissions)
+	}
+	for group := range s.Directory.ScanGroups(account, "") {
+		count(&group.Permissions)
 	}
 	return used
 }

@@ -60,6 +60,28 @@ func (s *Service) userOperations() []wire.Operation {
 	}
 }
 
+func (s *Service) groupOperations() []wire.Operation {
+	listGroups := func(call *wire.Call, in *listInput) (wire.Access, error) {
+		return s.listAccess(call, "iam:ListGroups", "group", in), nil
+	}
+	return []wire.Operation{
+		wire.Op("CreateGroup", "", on[createGroupInput](s, "iam:CreateGroup"), s.CreateGroup),
+		wire.Op("GetGroup", "", on[pagedGroupInput](s, "iam:GetGroup"), s.GetGroup),
+		wire.Op("ListGroups", "", listGroups, s.ListGroups),
+		wire.Op("UpdateGroup", "", on[updateGroupInput](s, "iam:UpdateGroup"), s.UpdateGroup),
+		wire.Op("DeleteGroup", "", on[groupInput](s, "iam:DeleteGroup"), s.DeleteGroup),
+		wire.Op("AddUserToGroup", "", on[memberInput](s, "iam:AddUserToGroup"), s.AddUserToGroup),
+		wire.Op("RemoveUserFromGroup", "", on[memberInput](s, "iam:RemoveUserFromGroup"), s.RemoveUserFromGroup),
+		wire.Op("PutGroupPolicy", "", on[putGroupPolicyInput](s, "iam:PutGroupPolicy"), s.PutGroupPolicy),
+		wire.Op("GetGroupPolicy", "", on[groupPolicyInput](s, "iam:GetGroupPolicy"), s.GetGroupPolicy),
+		wire.Op("DeleteGroupPolicy", "", on[groupPolicyInput](s, "iam:DeleteGroupPolicy"), s.DeleteGroupPolicy),
+		wire.Op("ListGroupPolicies", "", on[pagedGroupInput](s, "iam:ListGroupPolicies"), s.ListGroupPolicies),
+		wire.Op("AttachGroupPolicy", "", on[attachGroupPolicyInput](s, "iam:AttachGroupPolicy"), s.AttachGroupPolicy),
+		wire.Op("DetachGroupPolicy", "", on[attachGroupPolicyInput](s, "iam:DetachGroupPolicy"), s.DetachGroupPolicy),
+		wire.Op("ListAttachedGroupPolicies", "", on[listAttachedGroupPoliciesInput](s, "iam:ListAttachedGroupPolicies"), s.ListAttachedGroupPolicies),
+	}
+}
+
 func (s *Service) policyOperations() []wire.Operation {
 	return []wire.Operation{
 		wire.Op("CreatePolicy", "", on[createPolicyInput](s, "iam:CreatePolicy"), s.CreatePolicy),

@@ -41,7 +41,7 @@ func (s *Service) PutRolePolicy(ctx context.Context, call *wire.Call, in *putRol
 	})
 }
 
-// putInline writes an inline policy of a role or user, whose inline policies must not be larger than limit together.
+// putInline writes an inline policy of a role, user or group, whose inline policies must not be larger than limit together.
 func putInline(p *identity.Permissions, name, text string, limit int, owner string) error {
 	policies := maps.Clone(p.InlinePolicies)
 	if policies == nil {

@@ -159,8 +159,8 @@ func (in *simulatePrincipalInput) Validate() error {
 	return in.simulateInput.Validate()
 }
 
-// SimulatePrincipalPolicy tells what the policies of a user or role would decide, its boundary included, together with those that
-// are given. The condition keys that follow from who the principal is are set; the request may give others instead.
+// SimulatePrincipalPolicy tells what the policies of a user, group or role would decide, its boundary included, together with those that
+// are given; a user's groups count. The condition keys that follow from who the principal is are set; the request may give others instead.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html.
 func (s *Service) SimulatePrincipalPolicy(_ context.Context, _ *wire.Call, in *simulatePrincipalInput) (*simulateOutput, error) {
 	sim := &simulation{in: &in.simulateInput}
@@ -173,13 +173,16 @@ func (s *Service) SimulatePrincipalPolicy(_ context.Context, _ *wire.Call, in *s
 	now := s.Now().UTC()
 	sim.keys.Set("aws:CurrentTime", now.Format(time.RFC3339))
 	sim.keys.Set("aws:EpochTime", strconv.FormatInt(now.Unix(), 10))
-	sim.keys.Set("aws:PrincipalArn", sim.caller.PrincipalARN())
 	sim.keys.Set("aws:PrincipalAccount", sim.caller.AccountID)
 	sim.keys.Set("aws:PrincipalType", string(sim.caller.Type))
+	if sim.caller.ARN != "" {
+		sim.keys.Set("aws:PrincipalArn", sim.caller.PrincipalARN())
+	}
 	return s.simulate(sim)
 }
 
-// readPrincipal finds a user or role with its policies. The session of a role is one of which no more is known.
+// readPrincipal finds a user, group or role with its policies. The session of a role is one of which no more is known, as is the user of
+// a group.
 func (s *Service) readPrincipal(arn string, sim *simulation) error {
 	var all []*policy.Named
 	var err error
@@ -196,6 +199,9 @@ func (s *Service) readPrincipal(arn string, sim *simulation) error {
 		sim.caller = identity.Caller{Type: identity.CallerAssumedRole, AccountID: role.AccountID, ARN: session.ARN(), Session: session}
 		all, sim.boundary, err = s.Directory.RolePolicies(role)
 		sim.keys.SetTags("aws:PrincipalTag/", role.Tags)
+	} else if group, ok := s.Directory.GroupByARN(arn); ok {
+		sim.caller = identity.Caller{Type: identity.CallerUser, AccountID: group.AccountID}
+		all, err = s.Directory.GroupPolicies(group)
 	} else {
 		return errNoSuchEntity("The entity with ARN %s cannot be found.", arn)
 	}
@@ -207,6 +213,8 @@ func (s *Service) readPrincipal(arn string, sim *simulation) error {
 
 func sourceKind(n *policy.Named, inline string) string {
 	switch arn, _ := identity.ParseARN(n.ARN); {
+	case n.ARN == "" && n.Group != "":
+		return "group"
 	case n.ARN == "":
 		return inline
 	case arn.AccountID == identity.AWSAccount:

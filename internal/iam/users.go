@@ -164,8 +164,8 @@ func (in *updateUserInput) Validate() error {
 	return checkPath(&in.NewPath)
 }
 
-// UpdateUser gives a user another name, another path or both. It keeps its unique id, its policies and its access keys; policies that
-// name its ARN do not follow.
+// UpdateUser gives a user another name, another path or both. It keeps its unique id, its policies, its groups and its access keys;
+// policies that name its ARN do not follow, except trust policies.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateUser.html.
 func (s *Service) UpdateUser(ctx context.Context, call *wire.Call, in *updateUserInput) (*empty, error) {
 	from := directory.Key(call.Caller.AccountID, in.UserName)
@@ -184,12 +184,14 @@ func (s *Service) UpdateUser(ctx context.Context, call *wire.Call, in *updateUse
 		u.Name = in.NewUserName
 		var ops []store.Op
 		for _, id := range u.AccessKeyIDs {
-			key, err := s.Directory.AccessKeys.Get(ctx, id)
+			op, err := s.Directory.AccessKeys.Also(ctx, id, func(key *identity.AccessKey) error {
+				key.UserName = in.NewUserName
+				return nil
+			})
 			if err != nil {
 				return nil, err
 			}
-			key.UserName = in.NewUserName
-			ops = append(ops, s.Directory.AccessKeys.Put(id, key))
+			ops = append(ops, op)
 		}
 		return ops, nil
 	}
@@ -221,13 +223,16 @@ func (s *Service) authorizeMove(call *wire.Call, in *updateUserInput) error {
 	return call.Authorize(wire.Access{Action: "iam:UpdateUser", Resource: s.arn(call, resource)})
 }
 
-// DeleteUser deletes a user that has no access keys and no policies. The administrator is a user like any other: the server makes it
+// DeleteUser deletes a user that has no access keys and no policies and is in no group. The administrator is a user like any other: the server makes it
 // again when it starts.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeleteUser.html.
 func (s *Service) DeleteUser(ctx context.Context, call *wire.Call, in *userInput) (*empty, error) {
 	_, err := s.Directory.Users.Remove(ctx, directory.Key(call.Caller.AccountID, in.UserName), func(u *identity.User) ([]store.Op, error) {
-		if len(u.AccessKeyIDs) > 0 {
+		switch {
+		case len(u.AccessKeyIDs) > 0:
 			return nil, errDeleteConflict("Cannot delete entity, must delete access keys first.")
+		case len(u.GroupIDs) > 0:
+			return nil, errDeleteConflict("Cannot delete entity, must remove users from group first.")
 		}
 		return nil, checkNoPolicies(&u.Permissions)
 	})
@@ -245,18 +250,6 @@ func (in *pagedUserInput) Validate() error {
 		return err
 	}
 	return in.page.Validate()
-}
-
-type listGroupsForUserOutput struct {
-	Groups *empty `xml:"Groups"`
-	pageEnd
-}
-
-// ListGroupsForUser returns an empty list: there are no groups. Terraform asks it before it deletes a user.
-// See https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListGroupsForUser.html.
-func (s *Service) ListGroupsForUser(ctx context.Context, call *wire.Call, in *pagedUserInput) (*listGroupsForUserOutput, error) {
-	_, err := s.user(ctx, call, in.UserName)
-	return &listGroupsForUserOutput{Groups: &empty{}}, err
 }
 
 // user reads a user of the caller's account.

@@ -16,6 +16,7 @@ type IDKind string
 const (
 	RoleID             IDKind = "AROA"
 	UserID             IDKind = "AIDA"
+	GroupID            IDKind = "AGPA"
 	PolicyID           IDKind = "ANPA"
 	LongTermAccessKey  IDKind = "AKIA"
 	TemporaryAccessKey IDKind = "ASIA"

@@ -11,11 +11,11 @@ type Tag struct {
 	Value string `json:"value"`
 }
 
-// Permissions are the policies that say what a role or a user may do.
+// Permissions are the policies that say what a role, a user or the members of a group may do.
 type Permissions struct {
 	InlinePolicies   map[string]string `json:"inlinePolicies,omitempty"`      // by name, as the caller wrote them
 	AttachedPolicies []string          `json:"attachedPolicies,omitempty"`    // ARNs of managed policies, in the order of attaching
-	Boundary         string            `json:"permissionsBoundary,omitempty"` // ARN of a managed policy; empty means no boundary
+	Boundary         string            `json:"permissionsBoundary,omitempty"` // ARN of a managed policy; empty means no boundary, as it is for all groups
 }
 
 // Role is an IAM role.
@@ -47,6 +47,7 @@ type User struct {
 	ID        string `json:"id"` // AIDA…
 	Permissions
 	AccessKeyIDs []string  `json:"accessKeyIds,omitempty"` // of its access keys, written in one transaction with them
+	GroupIDs     []string  `json:"groupIds,omitempty"`     // of the groups that it is in, in the order of joining
 	Tags         []Tag     `json:"tags,omitempty"`
 	CreatedAt    time.Time `json:"createdAt"`
 }
@@ -54,6 +55,28 @@ type User struct {
 // ARN names the user: arn:aws:iam::111122223333:user/admin.
 func (u *User) ARN() string {
 	return ARN{u.Partition, "iam", "", u.AccountID, "user" + u.Path + u.Name}.String()
+}
+
+// Group is an IAM group: its policies count for all users who are in it. Which those are stands with the users.
+type Group struct {
+	AccountID string `json:"accountId"`
+	Partition string `json:"partition"`
+	Path      string `json:"path"`
+	Name      string `json:"name"`
+	ID        string `json:"id"` // AGPA…
+	Permissions
+	Members   int       `json:"members,omitempty"` // how many users are in it, written in one transaction with them
+	CreatedAt time.Time `json:"createdAt"`
+}
+
+// ARN names the group: arn:aws:iam::111122223333:group/team/developers.
+func (g *Group) ARN() string {
+	return ARN{g.Partition, "iam", "", g.AccountID, "group" + g.Path + g.Name}.String()
+}
+
+// GroupRef is the group that has a name. Users hold on to the id, which stays when the name changes.
+type GroupRef struct {
+	ID string `json:"id"`
 }
 
 // AccessKey is a user's long-term access key. The secret is stored sealed; only the credential package opens it.

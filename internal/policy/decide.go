@@ -1,12 +1,25 @@
 package policy
 
-import "github.com/podid/podid/internal/identity"
+import (
+	"strconv"
+
+	"github.com/podid/podid/internal/identity"
+)
 
 // Named is a policy and what people call it.
 type Named struct {
 	Name   string // of the inline or managed policy, the bucket, the role
 	ARN    string // of a managed policy; empty for all others
+	Group  string // that brings the policy to a user; empty for all others
 	Policy *Policy
+}
+
+// String names the policy for people: "read" of group "developers".
+func (n *Named) String() string {
+	if n.Group == "" {
+		return strconv.Quote(n.Name)
+	}
+	return strconv.Quote(n.Name) + " of group " + strconv.Quote(n.Group)
 }
 
 // Inputs are the policies that bear on a request.

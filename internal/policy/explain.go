@@ -159,9 +159,9 @@ func (e Explanation) String() string {
 	case d.Allowed && d.Policy == nil:
 		b.WriteString("allowed: the root user needs no policy")
 	case d.Allowed:
-		fmt.Fprintf(&b, "allowed by %s %q, %s", d.Cause, d.Policy.Name, d.Statement)
+		fmt.Fprintf(&b, "allowed by %s %s, %s", d.Cause, d.Policy, d.Statement)
 	case d.Explicit:
-		fmt.Fprintf(&b, "denied by %s %q, %s", d.Cause, d.Policy.Name, d.Statement)
+		fmt.Fprintf(&b, "denied by %s %s, %s", d.Cause, d.Policy, d.Statement)
 	default:
 		fmt.Fprintf(&b, "denied %s", d.Reason())
 		if len(e.Candidates) == 0 {
@@ -169,7 +169,7 @@ func (e Explanation) String() string {
 		}
 	}
 	for _, c := range e.Candidates {
-		fmt.Fprintf(&b, "\n  %q, %s:", c.Policy.Name, c.Statement)
+		fmt.Fprintf(&b, "\n  %s, %s:", c.Policy, c.Statement)
 		for _, f := range c.Failures {
 			b.WriteString("\n    " + f.String())
 		}

@@ -41,7 +41,8 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("applies is %v, failures are %v", s.applies(req), s.failures(req))
 			}
 		}
-		e := Explain(req, &Inputs{SameAccount: true, Resource: &Named{"r", "", p}, Identity: []*Named{{"i", "", again}}})
+		resource, own := &Named{Name: "r", Policy: p}, []*Named{{Name: "i", Policy: again}}
+		e := Explain(req, &Inputs{SameAccount: true, Resource: resource, Identity: own})
 		if e.String() == "" {
 			t.Fatal("no explanation")
 		}
