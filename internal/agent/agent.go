@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -53,8 +52,8 @@ type Agent struct {
 	log       *slog.Logger
 	now       func() time.Time
 	prober    *http.Transport
-	endpoints []net.Listener // of the credentials endpoint, in the order of config.BindHosts
-	listeners []listener     // all of them
+	endpoints []endpoint // in the order of config.BindHosts
+	listeners []listener // all that are open
 }
 
 // New checks the configuration and makes the agent. It starts nothing.

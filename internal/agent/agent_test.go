@@ -128,7 +128,7 @@ func TestProbeOfABrokenEndpoint(t *testing.T) {
 			a := start(t, newUpstream(t, nil), nil)
 			other := httptest.NewServer(tt.handler)
 			defer other.Close()
-			broken := &Agent{prober: a.prober, log: a.log, endpoints: []net.Listener{a.endpoints[0], other.Listener}}
+			broken := &Agent{prober: a.prober, log: a.log, endpoints: []endpoint{a.endpoints[0], {Listener: other.Listener, host: a.hosts[0]}}}
 			rec := httptest.NewRecorder()
 			broken.probes().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/readyz", nil))
 			if rec.Code != tt.want {
@@ -204,6 +204,10 @@ func (l *logs) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
+}
+
+func (l *logs) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 func TestLogHoldsNoSecrets(t *testing.T) {

@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,46 +28,76 @@ type listener struct {
 	handler http.Handler
 }
 
+// endpoint is an address that pods call.
+type endpoint struct {
+	net.Listener // nil: it cannot be served
+	host         netip.Addr
+	err          error // why not
+}
+
 // Listen binds all addresses, so that one that is taken is known at once. [Agent.Run] calls it if it has not been called.
-// On an error nothing stays bound.
+// On an error nothing stays bound. A bind host that the node does not have is no error: on Linux it is served from the moment that
+// the node has it, elsewhere not, and on neither if there is no IPv6. But one must be left.
 func (a *Agent) Listen() error {
 	if a.listeners != nil {
 		return nil
 	}
-	port := strconv.Itoa(a.config.Port)
-	for _, host := range a.hosts {
-		if err := a.listen("the credentials endpoint", net.JoinHostPort(host.String(), port), a.Handler()); err != nil {
-			return err
-		}
-		a.endpoints = append(a.endpoints, a.listeners[len(a.listeners)-1])
-	}
-	if err := a.listen("the probes", a.config.ProbeAddr, a.probes()); err != nil {
-		return err
-	}
-	return a.listen("the metrics", a.config.MetricsAddr, a.observability())
-}
-
-func (a *Agent) listen(what, addr string, handler http.Handler) error {
-	if addr == "" {
-		return nil
-	}
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
+	if err := a.listenAll(); err != nil {
 		for _, bound := range a.listeners {
 			_ = bound.Close()
 		}
 		a.listeners, a.endpoints = nil, nil
+		return err
+	}
+	return nil
+}
+
+func (a *Agent) listenAll() error {
+	port := strconv.Itoa(a.config.Port)
+	bound, errs := 0, []error(nil)
+	for _, host := range a.hosts {
+		err := a.listen("the credentials endpoint", net.JoinHostPort(host.String(), port), a.Handler(), freeBind)
+		switch {
+		case err == nil:
+			bound++
+			a.endpoints = append(a.endpoints, endpoint{Listener: a.listeners[len(a.listeners)-1], host: host})
+		case errors.Is(err, syscall.EAFNOSUPPORT), errors.Is(err, syscall.EADDRNOTAVAIL):
+			errs = append(errs, err)
+			a.endpoints = append(a.endpoints, endpoint{host: host, err: err})
+		default:
+			return err
+		}
+	}
+	if bound == 0 {
+		return errors.Join(errs...)
+	}
+	if err := a.listen("the probes", a.config.ProbeAddr, a.probes(), nil); err != nil {
+		return err
+	}
+	return a.listen("the metrics", a.config.MetricsAddr, a.observability(), nil)
+}
+
+func (a *Agent) listen(what, addr string, handler http.Handler, control func(string, string, syscall.RawConn) error) error {
+	if addr == "" {
+		return nil
+	}
+	config := net.ListenConfig{Control: control}
+	l, err := config.Listen(context.Background(), "tcp", addr)
+	if err != nil {
 		return fmt.Errorf("opening %s: %w", what, err)
 	}
 	a.listeners = append(a.listeners, listener{l, handler})
 	return nil
 }
 
-// Addrs are the addresses of the credentials endpoint, in the order of the bind hosts; none before [Agent.Listen].
+// Addrs are the addresses of the credentials endpoint, in the order of the bind hosts, without those that cannot be served; none
+// before [Agent.Listen].
 func (a *Agent) Addrs() []net.Addr {
 	var addrs []net.Addr
-	for _, l := range a.endpoints {
-		addrs = append(addrs, l.Addr())
+	for _, e := range a.endpoints {
+		if e.Listener != nil {
+			addrs = append(addrs, e.Addr())
+		}
 	}
 	return addrs
 }
@@ -107,6 +139,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.cache.renewAhead(ctx)
 		return nil
 	})
+	for _, e := range a.endpoints {
+		if err := e.absent(); err != nil {
+			a.log.Warn("address is not served", "address", e.host.String(), "err", err)
+		}
+	}
 	a.log.Info("agent serves", "addresses", fmt.Sprint(a.Addrs()))
 	err := group.Wait()
 	a.cache.running.Wait()
