@@ -41,6 +41,7 @@ type Handler struct {
 	settings Settings
 	log      *slog.Logger
 	mutated  *prometheus.CounterVec
+	missing  prometheus.Counter
 	failed   prometheus.Counter
 }
 
@@ -57,19 +58,23 @@ func New(cfg Config) (*Handler, error) {
 	}
 	h := &Handler{
 		lookup:   cfg.Lookup,
-		settings: cfg.Settings,
+		settings: cfg.Settings.complete(),
 		log:      cfg.Logger,
 		mutated: prometheus.NewCounterVec(prometheus.CounterOpts{ // named as in Amazon's webhook
 			Name: "pod_identity_webhook_pod_count",
 			Help: "Pods that were given credentials, by the way they get them.",
 		}, []string{"method"}),
+		missing: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "pod_identity_webhook_missing_sa_count",
+			Help: "Pods of service accounts that were not known, and so had no annotations.",
+		}),
 		failed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "podid_webhook_failures_total",
 			Help: "Pods that were let through unchanged because of an error, and so may run without credentials.",
 		}),
 	}
 	if cfg.Registerer != nil {
-		for _, c := range []prometheus.Collector{h.mutated, h.failed} {
+		for _, c := range []prometheus.Collector{h.mutated, h.missing, h.failed} {
 			if err := cfg.Registerer.Register(c); err != nil {
 				return nil, fmt.Errorf("webhook: registering metrics: %w", err)
 			}
@@ -78,7 +83,7 @@ func New(cfg Config) (*Handler, error) {
 	return h, nil
 }
 
-// Mutate works out what a pod of a namespace gets: nothing, without an error, where its service account has no association.
+// Mutate works out what a pod of a namespace gets: nothing, without an error, where its service account has no role.
 // An error means that this could not be found out, or that data is not a pod.
 func (h *Handler) Mutate(ctx context.Context, namespace string, data []byte) (Mutation, error) {
 	m, _, err := h.mutate(ctx, namespace, data)
@@ -97,13 +102,14 @@ func (h *Handler) mutate(ctx context.Context, namespace string, data []byte) (Mu
 	if err != nil {
 		return Mutation{}, account, fmt.Errorf("looking up the service account: %w", err)
 	}
-	if !facts.Associated {
-		return Mutation{}, account, nil
-	}
-	m := inject(p, h.settings)
+	m := inject(p, facts, h.settings)
 	if len(m.Patch) > 0 { // not when Kubernetes asks a second time because another webhook has changed the pod
-		h.mutated.WithLabelValues("container_credentials").Inc()
-		h.log.InfoContext(ctx, "pod mutated", "namespace", namespace, "service_account", account.Name, "operations", len(m.Patch))
+		h.mutated.WithLabelValues(m.Method).Inc()
+		h.log.InfoContext(ctx, "pod mutated", "namespace", namespace, "service_account", account.Name, "method", m.Method,
+			"operations", len(m.Patch))
+	}
+	if m.Method == "" && !facts.Found {
+		h.missing.Inc()
 	}
 	return m, account, nil
 }
@@ -159,7 +165,7 @@ func (h *Handler) admit(ctx context.Context, body []byte) *review {
 		h.failed.Inc()
 		h.log.ErrorContext(ctx, "pod let through unchanged",
 			"namespace", account.Namespace, "service_account", account.Name, "err", err)
-		const warning = "podid could not tell whether this pod has a pod identity association: it may start without AWS credentials"
+		const warning = "podid could not tell which AWS role this pod has: it may start without AWS credentials"
 		resp = response{Allowed: true, Warnings: []string{warning}}
 	}
 	return in.answer(resp)

@@ -124,7 +124,7 @@ func TestHandler(t *testing.T) {
 func TestHandlerPatch(t *testing.T) {
 	h := newHandler(t, nil)
 	out := h.admit(t.Context(), []byte(reviewOf("carts", cartsPod)))
-	m, err := Inject([]byte(cartsPod), h.settings)
+	m, err := Inject([]byte(cartsPod), associated, h.settings)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,25 +191,12 @@ func TestHandlerMetrics(t *testing.T) {
 		}
 	}
 	h.admit(t.Context(), []byte(reviewOf("carts", strings.ReplaceAll(cartsPod, "carts", "broken"))))
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]float64{}
-	for _, family := range families {
-		for _, metric := range family.GetMetric() {
-			name := family.GetName()
-			for _, label := range metric.GetLabel() {
-				name += " " + label.GetName() + "=" + label.GetValue()
-			}
-			got[name] = metric.GetCounter().GetValue()
-		}
-	}
 	want := map[string]float64{
+		"pod_identity_webhook_missing_sa_count":                       0,
 		"pod_identity_webhook_pod_count method=container_credentials": 1,
 		"podid_webhook_failures_total":                                1,
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, gather(t, registry)); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)
 	}
 }
@@ -240,6 +227,8 @@ func TestNew(t *testing.T) {
 		"relative URI":         func(c *Config) { c.Settings.CredentialsFullURI = "/v1/credentials" },
 		"endpoint not http":    func(c *Config) { c.Settings.EndpointURL = "ftp://example.com" },
 		"relative mount path":  func(c *Config) { c.Settings.MountPath = "run/secrets" },
+		"relative token mount": func(c *Config) { c.Settings.WebIdentityMountPath = "run/secrets" },
+		"bad account":          func(c *Config) { c.Settings.AccountID = "1111" },
 		"token file with path": func(c *Config) { c.Settings.TokenFile = "../token" },
 		"bad volume name":      func(c *Config) { c.Settings.VolumeName = "Token_1" },
 		"too short a life":     func(c *Config) { c.Settings.TokenExpirationSeconds = 599 },
@@ -257,6 +246,64 @@ func TestNew(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestHandlerMethods sees both ways of getting credentials counted, and service accounts that are not known.
+func TestHandlerMethods(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	facts := map[string]ServiceAccountFacts{
+		"associated": {Associated: true},
+		"annotated":  {Found: true, Annotations: map[string]string{"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/carts"}},
+		"mapped":     {Mapped: &MappedRole{RoleARN: "arn:aws:iam::111122223333:role/carts"}},
+		"plain":      {Found: true},
+	}
+	h, err := New(Config{
+		Lookup: func(_ context.Context, account identity.ServiceAccount) (ServiceAccountFacts, error) {
+			return facts[account.Name], nil
+		},
+		Logger: slog.New(slog.DiscardHandler), Registerer: registry,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for account, want := range map[string]string{
+		"associated": "AWS_CONTAINER_CREDENTIALS_FULL_URI", "annotated": "AWS_ROLE_ARN", "mapped": "AWS_ROLE_ARN", "plain": "", "unknown": "",
+	} {
+		pod := strings.Replace(cartsPod, `"serviceAccountName":"carts"`, `"serviceAccountName":"`+account+`"`, 1)
+		r := h.admit(t.Context(), []byte(reviewOf("carts", pod))).Response
+		if !r.Allowed || (len(r.Patch) > 0) != (want != "") || !strings.Contains(string(r.Patch), want) {
+			t.Errorf("%s: got %v %s, want %q", account, r.Allowed, r.Patch, want)
+		}
+	}
+	want := map[string]float64{
+		"pod_identity_webhook_missing_sa_count":                       1,
+		"pod_identity_webhook_pod_count method=container_credentials": 1,
+		"pod_identity_webhook_pod_count method=sts_web_identity":      2,
+		"podid_webhook_failures_total":                                0,
+	}
+	if diff := cmp.Diff(want, gather(t, registry)); diff != "" {
+		t.Errorf("metrics (-want +got):\n%s", diff)
+	}
+}
+
+// gather returns the values of all counters.
+func gather(t *testing.T, registry *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			name := family.GetName()
+			for _, label := range metric.GetLabel() {
+				name += " " + label.GetName() + "=" + label.GetValue()
+			}
+			got[name] = metric.GetCounter().GetValue()
+		}
+	}
+	return got
 }
 
 // FuzzAdmit: whatever the bytes, there is one answer, and a patch only together with a yes.

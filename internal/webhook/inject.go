@@ -3,6 +3,7 @@ package webhook
 import (
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,7 +15,17 @@ var errNoSpec = errors.New("it has no spec")
 // Label is set to "enabled" on pods that were given Pod Identity, so that they can be selected and counted.
 const Label = "eks.amazonaws.com/pod-identity"
 
-// Operation is a step of a JSON patch, RFC 6902. Every one adds.
+// skipLabel, with any value, keeps a pod as it is. A MutatingWebhookConfiguration says so too, in its objectSelector; it is asked
+// here for those that lost that.
+const skipLabel = "eks.amazonaws.com/skip-pod-identity-webhook"
+
+// The ways in which a pod can get its credentials, as Amazon's webhook names them in its metrics.
+const (
+	ContainerCredentials = "container_credentials" // EKS Pod Identity
+	WebIdentity          = "sts_web_identity"      // IAM roles for service accounts
+)
+
+// Operation is a step of a JSON patch, RFC 6902.
 type Operation struct {
 	Op    string `json:"op"`
 	Path  string `json:"path"`
@@ -23,52 +34,43 @@ type Operation struct {
 
 // Mutation is what to change in a pod, and what to tell its author.
 type Mutation struct {
+	// Method is ContainerCredentials or WebIdentity; empty where the pod's service account has no role.
+	Method string
 	// Patch is empty where the pod already has everything.
 	Patch []Operation
 	// Warnings are single lines, shown by kubectl.
 	Warnings []string
 }
 
-type variable struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
-}
-
-// grant is one way of giving a pod credentials: variables that lead an SDK to them, and the token that pays for them.
-type grant struct {
-	label      string     // on the pod
-	keys       []variable // set all together, or none where the container has one of them already
-	volume     string
-	mountPath  string
-	file       string // below mountPath
-	audience   string
-	expiration int64 // seconds
-}
-
-// Inject works out the patch that gives Pod Identity to a pod whose service account has an association. The pod is JSON as the
-// Kubernetes API has it.
+// Inject works out the patch that gives a pod the credentials of its service account, of which facts is all that is known. The pod
+// is JSON as the Kubernetes API has it.
 //
-// What is there already is never changed, so injecting twice is injecting once. The patch only appends, at single indices: other
-// webhooks' changes and fields that this program has never heard of survive it. The result depends on nothing but the arguments.
-// It fails only for something that is not a pod.
-func Inject(data []byte, s Settings) (Mutation, error) {
+// What is there already is never changed, but for the list of a proxy's exceptions where the settings want that, so injecting
+// twice is injecting once. The patch only appends, at single indices: other webhooks' changes and fields that this program has
+// never heard of survive it. The result depends on nothing but the arguments. It fails only for something that is not a pod.
+func Inject(data []byte, facts ServiceAccountFacts, s Settings) (Mutation, error) {
 	p, err := decodePod(data)
 	if err != nil {
 		return Mutation{}, err
 	}
-	return inject(p, s), nil
+	return inject(p, facts, s.complete()), nil
 }
 
-func inject(p *pod, s Settings) Mutation {
-	s = s.complete()
+func inject(p *pod, facts ServiceAccountFacts, s Settings) Mutation {
 	var m Mutation
+	if _, skip := p.label(skipLabel); skip {
+		return m
+	}
+	g := m.choose(p, facts, s)
+	if g == nil {
+		return m
+	}
+	m.Method = g.method
 	skip, warning := p.skipped(s.AnnotationPrefix + "/skip-containers")
 	m.warn(warning)
-	g, warning := containerCredentials(p, s)
-	m.warn(warning)
 
-	m.addLabel(p, g.label)
-	m.addVolume(p, g, s)
+	m.addLabel(p, g)
+	m.addVolume(p, g)
 	for i, c := range p.Spec.Containers {
 		m.addToContainer("/spec/containers/"+strconv.Itoa(i), c, skip, g, s)
 	}
@@ -76,28 +78,6 @@ func inject(p *pod, s Settings) Mutation {
 		m.addToContainer("/spec/initContainers/"+strconv.Itoa(i), c, skip, g, s)
 	}
 	return m
-}
-
-// containerCredentials is the grant of EKS Pod Identity.
-// See https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html.
-func containerCredentials(p *pod, s Settings) (g grant, warning string) {
-	file := s.MountPath + "/" + s.TokenFile
-	if p.windows() { // the mount path itself stays as it is, the container runtime translates it
-		file = "C:" + strings.ReplaceAll(file, "/", `\`)
-	}
-	expiration, warning := p.tokenExpiration(s.AnnotationPrefix+"/token-expiration", s.TokenExpirationSeconds)
-	return grant{
-		label: Label,
-		keys: []variable{
-			{"AWS_CONTAINER_CREDENTIALS_FULL_URI", s.CredentialsFullURI},
-			{"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file},
-		},
-		volume:     s.VolumeName,
-		mountPath:  s.MountPath,
-		file:       s.TokenFile,
-		audience:   s.Audience,
-		expiration: expiration,
-	}, warning
 }
 
 func (m *Mutation) warn(text string) {
@@ -110,27 +90,27 @@ func (m *Mutation) add(path string, value any) {
 	m.Patch = append(m.Patch, Operation{"add", path, value})
 }
 
-func (m *Mutation) addLabel(p *pod, label string) {
+// addLabel marks the pod, where the grant wants that.
+func (m *Mutation) addLabel(p *pod, g *grant) {
+	if g.label == "" {
+		return
+	}
 	const value = "enabled"
-	one := map[string]string{label: value}
+	one := map[string]string{g.label: value}
 	switch {
 	case p.Metadata == nil:
 		m.add("/metadata", map[string]any{"labels": one})
 	case len(p.Metadata.Labels) == 0:
 		m.add("/metadata/labels", one)
-	case p.Metadata.Labels[label] != value:
-		m.add("/metadata/labels/"+strings.ReplaceAll(label, "/", "~1"), value)
+	case p.Metadata.Labels[g.label] != value:
+		m.add("/metadata/labels/"+strings.ReplaceAll(g.label, "/", "~1"), value)
 	}
 }
 
 // addVolume adds the token's volume in front of the others, where Amazon's webhook puts it.
-func (m *Mutation) addVolume(p *pod, g grant, s Settings) {
+func (m *Mutation) addVolume(p *pod, g *grant) {
 	if has(p.Spec.Volumes, g.volume) {
 		return
-	}
-	expiration := g.expiration
-	if expiration == dayLong && s.Jitter != nil {
-		expiration -= s.Jitter(jitterSeconds + 1)
 	}
 	type token struct {
 		Audience          string `json:"audience"`
@@ -147,7 +127,7 @@ func (m *Mutation) addVolume(p *pod, g grant, s Settings) {
 		Name      string    `json:"name"`
 		Projected projected `json:"projected"`
 	}
-	v := volume{g.volume, projected{[]source{{token{g.audience, expiration, g.file}}}}}
+	v := volume{g.volume, projected{[]source{{token{g.audience, g.expiration, g.file}}}}}
 	if len(p.Spec.Volumes) == 0 {
 		m.add("/spec/volumes", []volume{v})
 		return
@@ -157,22 +137,18 @@ func (m *Mutation) addVolume(p *pod, g grant, s Settings) {
 
 // addToContainer adds variables and mount to one container. One that has keys, region and STS setting of its own is taken to
 // be set up by hand and left alone, mount included.
-func (m *Mutation) addToContainer(path string, c *container, skip []string, g grant, s Settings) {
+func (m *Mutation) addToContainer(path string, c *container, skip []string, g *grant, s Settings) {
 	if c == nil || slices.Contains(skip, c.Name) {
 		return
 	}
-	names := make([]string, len(g.keys))
-	for i, key := range g.keys {
-		names[i] = key.Name
-	}
-	hasKeys := c.defines(names...)
+	hasKeys := slices.ContainsFunc(g.keys, func(key variable) bool { return c.defines(key.Name) })
 	hasRegion := c.defines("AWS_DEFAULT_REGION", "AWS_REGION")
 	hasSTS := c.defines("AWS_STS_REGIONAL_ENDPOINTS")
 	if hasKeys && hasRegion && hasSTS {
 		return
 	}
 	var env []variable
-	if s.RegionalSTS && !hasSTS {
+	if g.regionalSTS && !hasSTS {
 		env = append(env, variable{"AWS_STS_REGIONAL_ENDPOINTS", "regional"})
 	}
 	if s.Region != "" && !hasRegion {
@@ -180,21 +156,36 @@ func (m *Mutation) addToContainer(path string, c *container, skip []string, g gr
 	}
 	if !hasKeys {
 		env = append(env, g.keys...)
-		m.warnOfRivals(c)
+		m.warnOfRivals(c, g)
 	}
 	if s.EndpointURL != "" && !c.defines("AWS_ENDPOINT_URL") {
 		env = append(env, variable{"AWS_ENDPOINT_URL", s.EndpointURL})
 	}
-	appendAll(m, path+"/env", len(c.Env) == 0, env)
-
-	if !has(c.VolumeMounts, g.volume) {
-		type mount struct {
-			Name      string `json:"name"`
-			MountPath string `json:"mountPath"`
-			ReadOnly  bool   `json:"readOnly"`
-		}
-		appendAll(m, path+"/volumeMounts", len(c.VolumeMounts) == 0, []mount{{g.volume, g.mountPath, true}})
+	if g.method == ContainerCredentials {
+		env = append(env, m.bypassProxy(path, c, s)...)
 	}
+	appendAll(m, path+"/env", len(c.Env) == 0, env)
+	m.addMount(path, c, g)
+}
+
+// addMount mounts the token's volume, unless the container has done so, or has something else in its place: Kubernetes would
+// refuse the pod.
+func (m *Mutation) addMount(at string, c *container, g *grant) {
+	for _, mounted := range c.VolumeMounts {
+		if mounted.Name == g.volume {
+			return
+		}
+		if path.Clean(mounted.MountPath) == path.Clean(g.mountPath) {
+			m.warn(fmt.Sprintf("container %q mounts volume %q where its token would be: AWS SDKs look for the token there", c.Name, mounted.Name))
+			return
+		}
+	}
+	type mount struct {
+		Name      string `json:"name"`
+		MountPath string `json:"mountPath"`
+		ReadOnly  bool   `json:"readOnly"`
+	}
+	appendAll(m, at+"/volumeMounts", len(c.VolumeMounts) == 0, []mount{{g.volume, g.mountPath, true}})
 }
 
 // appendAll appends items to the array at path, which it makes where there is none.
@@ -208,12 +199,12 @@ func appendAll[T any](m *Mutation, path string, fresh bool, items []T) {
 	}
 }
 
-// warnOfRivals tells of variables for which SDKs give up the container's credentials: all of them look there first.
+// warnOfRivals tells of variables for which SDKs give up what the grant leads them to: all of them look there first.
 // See https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html.
-func (m *Mutation) warnOfRivals(c *container) {
-	for _, rival := range []string{"AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"} {
+func (m *Mutation) warnOfRivals(c *container, g *grant) {
+	for _, rival := range g.rivals {
 		if c.defines(rival) {
-			m.warn(fmt.Sprintf("container %q sets %s, which AWS SDKs use instead of Pod Identity", c.Name, rival))
+			m.warn(fmt.Sprintf("container %q sets %s, which AWS SDKs use instead of %s", c.Name, rival, g.name))
 		}
 	}
 }

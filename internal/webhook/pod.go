@@ -5,7 +5,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/podid/podid/internal/identity"
@@ -25,6 +25,11 @@ type pod struct {
 		OS                 struct {
 			Name string `json:"name"`
 		} `json:"os"`
+		SchedulerName string `json:"schedulerName"`
+		HostNetwork   bool   `json:"hostNetwork"`
+		Tolerations   []struct {
+			Key string `json:"key"`
+		} `json:"tolerations"`
 		Volumes        []named      `json:"volumes"`
 		InitContainers []*container `json:"initContainers"`
 		Containers     []*container `json:"containers"`
@@ -32,9 +37,21 @@ type pod struct {
 }
 
 type container struct {
-	Name         string  `json:"name"`
-	Env          []named `json:"env"`
-	VolumeMounts []named `json:"volumeMounts"`
+	Name         string     `json:"name"`
+	Env          []envVar   `json:"env"`
+	EnvFrom      []struct{} `json:"envFrom"` // nothing but how many
+	VolumeMounts []mount    `json:"volumeMounts"`
+}
+
+type envVar struct {
+	Name      string    `json:"name"`
+	Value     *string   `json:"value"`
+	ValueFrom *struct{} `json:"valueFrom"`
+}
+
+type mount struct {
+	Name      string `json:"name"`
+	MountPath string `json:"mountPath"`
 }
 
 type named struct {
@@ -61,14 +78,12 @@ func (p *pod) serviceAccount(namespace string) identity.ServiceAccount {
 	}
 }
 
-// windows tells whether the pod's containers see paths as Windows does.
-func (p *pod) windows() bool {
-	for _, label := range []string{"kubernetes.io/os", "beta.kubernetes.io/os"} {
-		if p.Spec.NodeSelector[label] == "windows" {
-			return true
-		}
+func (p *pod) label(name string) (value string, ok bool) {
+	if p.Metadata == nil {
+		return "", false
 	}
-	return p.Spec.OS.Name == "windows"
+	value, ok = p.Metadata.Labels[name]
+	return value, ok
 }
 
 func (p *pod) annotation(name string) string {
@@ -92,33 +107,20 @@ func (p *pod) skipped(annotation string) (names []string, warning string) {
 	return names, ""
 }
 
-// tokenExpiration reads how long the pod wants its tokens to live, in seconds.
-func (p *pod) tokenExpiration(annotation string, otherwise int64) (seconds int64, warning string) {
-	value := p.annotation(annotation)
-	if value == "" {
-		return otherwise, ""
-	}
-	seconds, err := strconv.ParseInt(value, 10, 64)
-	if err != nil || seconds > maxTokenExpiration {
-		return otherwise, fmt.Sprintf("annotation %s is not a number of seconds: it is ignored", annotation)
-	}
-	return max(seconds, minTokenExpiration), ""
+func (c *container) defines(variables ...string) bool {
+	return slices.ContainsFunc(variables, func(variable string) bool { return c.last(variable) >= 0 })
 }
 
-func (c *container) defines(variables ...string) bool {
-	for _, variable := range variables {
-		if has(c.Env, variable) {
-			return true
+// last finds the variable's last definition, which is the one that counts; -1: there is none.
+func (c *container) last(variable string) int {
+	for i := len(c.Env) - 1; i >= 0; i-- {
+		if c.Env[i].Name == variable {
+			return i
 		}
 	}
-	return false
+	return -1
 }
 
 func has(list []named, name string) bool {
-	for _, item := range list {
-		if item.Name == name {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(list, func(item named) bool { return item.Name == name })
 }

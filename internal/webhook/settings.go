@@ -1,5 +1,5 @@
 // Package webhook gives pods what an AWS SDK needs to find its credentials: environment variables and a projected
-// service-account token.
+// service-account token, for EKS Pod Identity or for IAM roles for service accounts (web identity).
 //
 // It owns the mutation itself ([Inject], a pure function) and the admission endpoint that the Kubernetes API server calls
 // ([Handler]). It does not know how associations are found, it is told by [Config].Lookup; and it serves no TLS. The names,
@@ -42,19 +42,32 @@ type Settings struct {
 	// CredentialsFullURI is where the agent answers, for AWS_CONTAINER_CREDENTIALS_FULL_URI.
 	// Empty: http://169.254.170.23/v1/credentials.
 	CredentialsFullURI string
-	// Audience of the token. Empty: pods.eks.amazonaws.com.
+	// Audience of Pod Identity's token. Empty: pods.eks.amazonaws.com.
 	Audience string
-	// MountPath is the directory of the token in containers. Empty: /var/run/secrets/pods.eks.amazonaws.com/serviceaccount.
+	// MountPath is the directory of that token in containers. Empty: /var/run/secrets/pods.eks.amazonaws.com/serviceaccount.
 	MountPath string
-	// VolumeName is the volume's name in the pod. Empty: eks-pod-identity-token.
+	// VolumeName is its volume's name in the pod. Empty: eks-pod-identity-token.
 	VolumeName string
-	// TokenFile is the token's file name below MountPath. Empty: eks-pod-identity-token.
+	// TokenFile is its file name below MountPath. Empty: eks-pod-identity-token.
 	TokenFile string
-	// TokenExpirationSeconds is the token's life, 600 to 2^32. Zero: 86400. A pod's annotation goes before it.
+	// WebIdentityAudience is the audience of web identity's token. Empty: sts.amazonaws.com. A service account's annotation goes
+	// before it.
+	WebIdentityAudience string
+	// WebIdentityMountPath is the directory of that token in containers, in volume aws-iam-token and file token.
+	// Empty: /var/run/secrets/eks.amazonaws.com/serviceaccount.
+	WebIdentityMountPath string
+	// Partition and AccountID complete roles of service accounts that are given by name instead of by ARN. Empty: the account's is
+	// aws; without an account such names stay as they are.
+	Partition, AccountID string
+	// TokenExpirationSeconds is the tokens' life, 600 to 2^32. Zero: 86400. Annotations of pod and service account go before it.
 	TokenExpirationSeconds int64
-	// AnnotationPrefix precedes the names of annotations that steer the mutation of a pod: <prefix>/skip-containers and
-	// <prefix>/token-expiration. Empty: eks.amazonaws.com.
+	// AnnotationPrefix precedes the names of annotations that steer the mutation: skip-containers of a pod, token-expiration of a
+	// pod or a service account, role-arn, audience and sts-regional-endpoints of a service account. Empty: eks.amazonaws.com.
 	AnnotationPrefix string
+	// AppendNoProxy adds the agent's address to the NO_PROXY and no_proxy that containers have.
+	AppendNoProxy bool
+	// HostNetworkWithoutAgent says that pods in the host's network do not reach the node agent.
+	HostNetworkWithoutAgent bool
 	// Jitter returns a number in [0, n) (math/rand/v2's Int64N does) that is taken off token lives of exactly one day, of at
 	// most two hours. Nil: nothing is taken off.
 	Jitter func(n int64) int64 `json:"-"`
@@ -67,6 +80,9 @@ func (s Settings) complete() Settings {
 	s.MountPath = cmp.Or(s.MountPath, "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount")
 	s.VolumeName = cmp.Or(s.VolumeName, "eks-pod-identity-token")
 	s.TokenFile = cmp.Or(s.TokenFile, "eks-pod-identity-token")
+	s.WebIdentityAudience = cmp.Or(s.WebIdentityAudience, "sts.amazonaws.com")
+	s.WebIdentityMountPath = cmp.Or(s.WebIdentityMountPath, "/var/run/secrets/eks.amazonaws.com/serviceaccount")
+	s.Partition = cmp.Or(s.Partition, "aws")
 	s.TokenExpirationSeconds = cmp.Or(s.TokenExpirationSeconds, dayLong)
 	s.AnnotationPrefix = cmp.Or(s.AnnotationPrefix, "eks.amazonaws.com")
 	return s
@@ -82,6 +98,10 @@ func (s Settings) validate() error {
 		return fmt.Errorf("webhook: endpoint %q is not an http or https URL", s.EndpointURL)
 	case !path.IsAbs(s.MountPath):
 		return fmt.Errorf("webhook: mount path %q is not absolute", s.MountPath)
+	case !path.IsAbs(s.WebIdentityMountPath):
+		return fmt.Errorf("webhook: mount path %q is not absolute", s.WebIdentityMountPath)
+	case s.AccountID != "" && !identity.ValidAccountID(s.AccountID):
+		return fmt.Errorf("webhook: account id %q is not twelve digits", s.AccountID)
 	case path.Base(s.TokenFile) != s.TokenFile:
 		return fmt.Errorf("webhook: token file %q is not a plain file name", s.TokenFile)
 	case !identity.ValidNamespace(s.VolumeName): // volumes are named like namespaces: an RFC 1123 label
