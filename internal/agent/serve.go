@@ -108,6 +108,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.Listen(); err != nil {
 		return err
 	}
+	for _, e := range a.endpoints {
+		if err := e.absent(); err != nil {
+			a.log.Warn("address is not served", "address", e.host.String(), "err", err)
+		}
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, l := range a.listeners {
 		server := &http.Server{
@@ -139,11 +144,6 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.cache.renewAhead(ctx)
 		return nil
 	})
-	for _, e := range a.endpoints {
-		if err := e.absent(); err != nil {
-			a.log.Warn("address is not served", "address", e.host.String(), "err", err)
-		}
-	}
 	a.log.Info("agent serves", "addresses", fmt.Sprint(a.Addrs()))
 	err := group.Wait()
 	a.cache.running.Wait()
