@@ -79,7 +79,7 @@ func (f *fetcher) get(ctx context.Context, url string) ([]byte, http.Header, err
 	if err != nil {
 		return nil, nil, err
 	}
-	req.Header.Set("Accept", "application/json")
+	// No Accept header: the answer to one that names JSON only is 406 where keys are application/jwk-set+json, as in Kubernetes.
 	resp, err := f.client.Do(req)
 	if err != nil {
 		return nil, nil, err // it has the method and the URL

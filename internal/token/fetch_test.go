@@ -409,6 +409,13 @@ func TestDiscovery(t *testing.T) {
 	other := func(issuer, uri string) http.HandlerFunc {
 		return say(must(json.Marshal(map[string]string{"issuer": issuer, "jwks_uri": uri})))
 	}
+	acceptable := func(w http.ResponseWriter, r *http.Request) { // as Kubernetes, whose key set has a media type of its own
+		if accept := r.Header.Get("Accept"); accept != "" && !strings.Contains(accept, "jwk-set+json") && !strings.Contains(accept, "*/*") {
+			w.WriteHeader(http.StatusNotAcceptable)
+			return
+		}
+		goodKeys(w, r)
+	}
 	mux.HandleFunc("/moved", func(w http.ResponseWriter, r *http.Request) { goodKeys(w, r) })
 
 	tests := []struct {
@@ -418,6 +425,7 @@ func TestDiscovery(t *testing.T) {
 		want           string // in the error; empty for none
 	}{
 		{"good", goodDocument, goodKeys, ca, ""},
+		{"keys of another media type", goodDocument, acceptable, ca, ""},
 		{"redirect on the same host", goodDocument, redirect("/moved"), ca, ""},
 		{"redirect to another host", goodDocument, redirect(elsewhere.URL + "/p/keys.json"), ca, "another host"},
 		{"document redirected to another host", redirect(elsewhere.URL), goodKeys, ca, "another host"},

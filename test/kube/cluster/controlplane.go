@@ -53,7 +53,6 @@ func (c *Cluster) apiServerFlags(port int) []string {
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--service-account-issuer=" + c.Issuer, "--service-account-jwks-uri=" + c.Issuer + "/openid/v1/jwks",
 		"--service-account-signing-key-file=sa.key", "--service-account-key-file=sa.key",
-		"--profiling=false",
 	}
 }
 

@@ -54,27 +54,36 @@ func (p *process) failure() error {
 	}
 }
 
-// tailSize is how much of a log is worth showing.
-const tailSize = 4 << 10
+const (
+	readSize = 256 << 10 // how much of a log is read
+	tailSize = 4 << 10   // how much of that is worth showing
+)
 
-// tail returns the last lines of a file.
+// tail returns the last lines of a log, without what only informs.
 func tail(path string) string {
 	f, err := os.Open(path)
 	if err != nil {
-		return err.Error()
+		return err.Error() + "\n"
 	}
 	defer f.Close()
-	cut := false
-	if info, err := f.Stat(); err == nil && info.Size() > tailSize {
-		_, err = f.Seek(-tailSize, io.SeekEnd)
-		cut = err == nil
+	if info, err := f.Stat(); err == nil && info.Size() > readSize {
+		if _, err := f.Seek(-readSize, io.SeekEnd); err != nil {
+			return err.Error() + "\n"
+		}
 	}
-	text, err := io.ReadAll(io.LimitReader(f, tailSize))
+	log, err := io.ReadAll(io.LimitReader(f, readSize))
 	if err != nil {
-		return err.Error()
+		return err.Error() + "\n"
 	}
-	if _, whole, ok := strings.Cut(string(text), "\n"); ok && cut {
-		return whole
+	var out strings.Builder
+	for line := range strings.Lines(string(log)) {
+		if !strings.HasPrefix(line, "I") { // as the programs of Kubernetes mark it: I1122 20:07:48.826
+			out.WriteString(line)
+		}
 	}
-	return string(text)
+	if out.Len() <= tailSize {
+		return out.String()
+	}
+	_, whole, _ := strings.Cut(out.String()[out.Len()-tailSize:], "\n")
+	return whole
 }
