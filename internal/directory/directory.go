@@ -30,6 +30,8 @@ type Directory struct {
 	Providers      *store.Collection[identity.OIDCProvider]   // by ProviderKey
 	BuiltIn        *store.Collection[BuiltInCluster]          // by name of the cluster; not held in memory
 
+	AssociationChanges *store.Journal // of AssociationKeys
+
 	clusters       *store.Index[*identity.Cluster]
 	associations   *store.Index[*identity.Association]
 	associationIDs *store.Index[identity.AssociationRef]
@@ -44,6 +46,10 @@ type Directory struct {
 
 	accounts []string // that the server was told to hold
 }
+
+// rememberedChanges is how many changes of associations are remembered, at about 100 bytes each: enough for somebody who comes back
+// after minutes to be told only what has changed, also when all associations of a large cluster have.
+const rememberedChanges = 8192
 
 // BuiltInCluster is what a server needs to be a cluster's token issuer itself.
 type BuiltInCluster struct {
@@ -71,6 +77,7 @@ func New(s *store.Store, accounts ...string) *Directory {
 	}
 	d.clusters = store.NewIndex(d.Clusters, pointer[identity.Cluster])
 	d.associations = store.NewIndex(d.Associations, pointer[identity.Association])
+	d.AssociationChanges = store.NewJournal(d.Associations, rememberedChanges)
 	d.associationIDs = store.NewIndex(d.AssociationIDs, func(_ string, ref identity.AssociationRef) identity.AssociationRef { return ref })
 	d.clientRequests = store.NewIndex(d.ClientRequests, func(_ string, r identity.ClientRequest) identity.ClientRequest { return r })
 	d.roles = store.NewIndex(d.Roles, compileRole)

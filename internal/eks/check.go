@@ -82,6 +82,11 @@ func (s *Service) listAccess(_ *wire.Call, in *listInput) (wire.Access, error) {
 	return s.clusterAccess("eks:ListPodIdentityAssociations", in.Cluster, nil)
 }
 
+// watchAccess is that of listing: a feed tells nothing that a list does not.
+func (s *Service) watchAccess(_ *wire.Call, in *watchInput) (wire.Access, error) {
+	return s.clusterAccess("eks:ListPodIdentityAssociations", in.Cluster, nil)
+}
+
 // associationAccess is permission for an action on an association, whose ARN can be told without looking it up; one that does
 // not exist is told after permission was given.
 func (s *Service) associationAccess(action string, in *associationInput, more func(*policy.Context)) (wire.Access, error) {

@@ -23,6 +23,7 @@ type Config struct {
 	Directory        *directory.Directory
 	Keyring          *credential.Keyring // seals paging tokens
 	AssociationLimit int                 // per cluster; 0 means DefaultAssociationLimit
+	Feed             FeedConfig          // of associations
 	Now              func() time.Time
 	Random           io.Reader // of new ids
 }
@@ -30,6 +31,7 @@ type Config struct {
 // Service implements the operations.
 type Service struct {
 	Config
+	streams chan struct{} // holds one for each stream that is open
 }
 
 // New returns the service.
@@ -37,12 +39,16 @@ func New(cfg Config) *Service {
 	if cfg.AssociationLimit == 0 {
 		cfg.AssociationLimit = DefaultAssociationLimit
 	}
-	return &Service{cfg}
+	cfg.Feed = cfg.Feed.complete()
+	return &Service{cfg, make(chan struct{}, cfg.Feed.Streams)}
 }
 
 // API declares the operations.
 func (s *Service) API() wire.Service {
-	const associations = "/clusters/{name}/pod-identity-associations"
+	const (
+		associations = "/clusters/{name}/pod-identity-associations"
+		own          = "/podid/v1" // of what AWS does not have
+	)
 	return wire.Service{
 		Name:     "eks",
 		Protocol: wire.RESTJSON(),
@@ -54,6 +60,7 @@ func (s *Service) API() wire.Service {
 			wire.Op("DescribePodIdentityAssociation", "GET "+associations+"/{id}", s.describeAccess, s.DescribePodIdentityAssociation),
 			wire.Op("UpdatePodIdentityAssociation", "POST "+associations+"/{id}", s.updateAccess, s.UpdatePodIdentityAssociation),
 			wire.Op("DeletePodIdentityAssociation", "DELETE "+associations+"/{id}", s.deleteAccess, s.DeletePodIdentityAssociation),
+			wire.Op("WatchPodIdentityAssociations", "GET "+own+associations, s.watchAccess, s.WatchPodIdentityAssociations),
 			wire.Op("ListClusters", "GET /clusters", s.listClustersAccess, s.ListClusters),
 			wire.Op("DescribeCluster", "GET /clusters/{name}", s.describeClusterAccess, s.DescribeCluster),
 			wire.Op("TagResource", "POST /tags/{arn...}", s.tagAccess, s.TagResource),

@@ -15,6 +15,10 @@ func errServer(message string) *wire.Error {
 	return &wire.Error{Code: "ServerException", Status: http.StatusInternalServerError, Message: message}
 }
 
+func errUnavailable(format string, args ...any) *wire.Error {
+	return &wire.Error{Code: "ServiceUnavailableException", Status: http.StatusServiceUnavailable, Message: fmt.Sprintf(format, args...)}
+}
+
 func errInvalidParameter(format string, args ...any) *wire.Error {
 	return &wire.Error{Code: "InvalidParameterException", Status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...)}
 }

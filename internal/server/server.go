@@ -57,6 +57,10 @@ type Config struct {
 	S3 bool
 	// AssociationLimit is how many associations a cluster may have; 0 means [eks.DefaultAssociationLimit].
 	AssociationLimit int
+	// Feed limits the feed of associations; what is zero has its default.
+	Feed eks.FeedConfig
+	// PieceDeadline is how long a client may take to take a piece of a feed; 0 means 10 seconds.
+	PieceDeadline time.Duration
 	// AllowHTTP accepts web identities of issuers at http URLs, and their providers. Who can change what is fetched from there can
 	// forge any of their tokens, so it is for loopback and laboratories.
 	AllowHTTP bool
@@ -106,6 +110,7 @@ type Server struct {
 	s3        *s3front.Handler        // nil without
 	clusters  map[string]http.Handler // Kubernetes APIs of the built-in clusters
 	auditFile io.Closer
+	closing   chan struct{} // closed when Run ends, before requests under way have their grace
 }
 
 // Admin is the administrator's long-term access key.
@@ -132,7 +137,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if cfg.Registry == nil {
 		cfg.Registry = prometheus.NewRegistry()
 	}
-	s := &Server{cfg: cfg, url: "http://" + cfg.Listener.Addr().String()}
+	s := &Server{cfg: cfg, closing: make(chan struct{}), url: "http://" + cfg.Listener.Addr().String()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -183,11 +188,13 @@ func (s *Server) assemble(ctx context.Context) error {
 	shared := wire.Config{
 		Authenticator: s.authn, Directory: s.directory, Audit: audit.New(auditFile, 1000),
 		Metrics: wire.NewMetrics(s.cfg.Registry), Logger: s.cfg.Logger, Now: s.cfg.Now,
+		PieceDeadline: s.cfg.PieceDeadline, Closing: s.closing,
 	}
 	s.services = map[string]http.Handler{}
 	for _, service := range []wire.Service{
 		eks.New(eks.Config{
-			Store: s.store, Directory: s.directory, Keyring: s.keyring, AssociationLimit: s.cfg.AssociationLimit, Now: s.cfg.Now, Random: rand.Reader,
+			Store: s.store, Directory: s.directory, Keyring: s.keyring, AssociationLimit: s.cfg.AssociationLimit,
+			Feed: s.cfg.Feed, Now: s.cfg.Now, Random: rand.Reader,
 		}).API(),
 		eksauth.New(eksauth.Config{Directory: s.directory, Tokens: s.tokens, Assumer: assumer, Random: rand.Reader}).API(),
 		sts.New(sts.Config{Directory: s.directory, Assumer: assumer, Tokens: s.tokens, Now: s.cfg.Now}).API(),
@@ -242,6 +249,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.tokens.Run(groupCtx) })
 	group.Go(func() error {
 		<-groupCtx.Done()
+		close(s.closing)
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 		defer cancel()
 		if err := server.Shutdown(grace); err != nil {

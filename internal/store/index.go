@@ -37,11 +37,11 @@ func (ix *Index[V]) Scan(prefix, after string) iter.Seq2[string, V] {
 // Len counts the entries whose key begins with prefix.
 func (ix *Index[V]) Len(prefix string) int { return ix.entries.Load().count(prefix) }
 
-// follower is an index as its collection sees it. Its methods are called by one goroutine at a time.
+// follower is an index or a journal as its collection sees it. Its methods are called by one goroutine at a time.
 type follower[T any] interface {
-	put(key string, value T)
-	remove(key string)
-	prepare(objects []object[T]) (install func()) // of the whole contents, objects in key order
+	put(revision int64, key string, value T)
+	remove(revision int64, key string)
+	prepare(revision int64, objects []object[T]) (install func()) // of the whole contents, objects in key order
 }
 
 // object is a stored object. One that could not be decoded is unread, and keeps what the index had for it.
@@ -56,15 +56,15 @@ type filler[T, V any] struct {
 	derive func(key string, value T) V
 }
 
-func (f *filler[T, V]) put(key string, value T) {
+func (f *filler[T, V]) put(_ int64, key string, value T) {
 	f.index.entries.Store(f.index.entries.Load().with(key, f.derive(key, value)))
 }
 
-func (f *filler[T, V]) remove(key string) {
+func (f *filler[T, V]) remove(_ int64, key string) {
 	f.index.entries.Store(f.index.entries.Load().without(key))
 }
 
-func (f *filler[T, V]) prepare(objects []object[T]) (install func()) {
+func (f *filler[T, V]) prepare(_ int64, objects []object[T]) (install func()) {
 	old := f.index.entries.Load()
 	all := make([]entry[V], 0, len(objects))
 	for _, o := range objects {

@@ -27,14 +27,14 @@ var errBehind = errors.New("the history since our revision is not to be had")
 // feed is a collection as the watch sees it. Its methods are called by one goroutine at a time.
 type feed interface {
 	under() string // the prefix of its keys
-	prepare(kvs []*mvccpb.KeyValue, unread map[string]error) (install func())
+	prepare(revision int64, kvs []*mvccpb.KeyValue, unread map[string]error) (install func())
 	apply(event *clientv3.Event) error
 }
 
 func (c *Collection[T]) under() string { return c.prefix }
 
-// prepare decodes the whole contents of the collection and derives all indexes from it. What does not decode goes into unread.
-func (c *Collection[T]) prepare(kvs []*mvccpb.KeyValue, unread map[string]error) (install func()) {
+// prepare decodes the whole contents of the collection at a revision and derives all indexes from it. What does not decode goes into unread.
+func (c *Collection[T]) prepare(revision int64, kvs []*mvccpb.KeyValue, unread map[string]error) (install func()) {
 	objects := make([]object[T], len(kvs))
 	for i, kv := range kvs {
 		key := string(kv.Key[len(c.prefix):])
@@ -46,7 +46,7 @@ func (c *Collection[T]) prepare(kvs []*mvccpb.KeyValue, unread map[string]error)
 	}
 	installs := make([]func(), len(c.indexes))
 	for i, ix := range c.indexes {
-		installs[i] = ix.prepare(objects)
+		installs[i] = ix.prepare(revision, objects)
 	}
 	return func() {
 		for _, install := range installs {
@@ -60,7 +60,7 @@ func (c *Collection[T]) apply(event *clientv3.Event) error {
 	key := string(event.Kv.Key[len(c.prefix):])
 	if event.Type == mvccpb.Event_DELETE {
 		for _, ix := range c.indexes {
-			ix.remove(key)
+			ix.remove(event.Kv.ModRevision, key)
 		}
 		return nil
 	}
@@ -69,7 +69,7 @@ func (c *Collection[T]) apply(event *clientv3.Event) error {
 		return err
 	}
 	for _, ix := range c.indexes {
-		ix.put(key, value)
+		ix.put(event.Kv.ModRevision, key, value)
 	}
 	return nil
 }
@@ -110,16 +110,16 @@ func (s *Store) list(ctx context.Context, strict bool) (unread map[string]error,
 	unread = map[string]error{}
 	var installs []func()
 	for i, f := range s.feeds {
-		installs = append(installs, f.prepare(contents[i], unread))
+		installs = append(installs, f.prepare(revision, contents[i], unread))
 	}
 	if strict && len(unread) > 0 {
 		return unread, nil
 	}
+	s.mu.Lock() // so that nobody sees the contents of one revision and the number of another
+	defer s.mu.Unlock()
 	for _, install := range installs {
 		install()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.loaded, s.unread, s.heard = true, unread, at
 	s.advanceLocked(revision)
 	return unread, nil

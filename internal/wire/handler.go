@@ -52,7 +52,9 @@ type Config struct {
 	Metrics       *Metrics
 	Logger        *slog.Logger
 	Now           func() time.Time
-	BodyDeadline  time.Duration // how long a client may take to send its body; 0 means 10 seconds
+	BodyDeadline  time.Duration   // how long a client may take to send its body; 0 means 10 seconds
+	PieceDeadline time.Duration   // how long a client may take to take a piece of a stream; 0 means 10 seconds
+	Closing       <-chan struct{} // closed when the server ends, and streams with it; nil: never
 }
 
 // Handler serves one service.
@@ -65,6 +67,9 @@ type Handler struct {
 func New(cfg Config, service Service) *Handler {
 	if cfg.BodyDeadline == 0 {
 		cfg.BodyDeadline = defaultBodyDeadline
+	}
+	if cfg.PieceDeadline == 0 {
+		cfg.PieceDeadline = defaultPieceDeadline
 	}
 	return &Handler{cfg, service}
 }
@@ -92,7 +97,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(time.Now().Add(callDeadline)) // a recorder in a test has none to set
 	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
-	if answer == nil {
+	stream, goesOn := out.(*Stream)
+	if goesOn {
+		defer stream.End()
+		goesOn = answer == nil
+	}
+	switch {
+	case goesOn:
+		w.Header().Set("Content-Type", "application/x-ndjson")
+	case answer == nil:
 		if err := h.service.Protocol.writeAnswer(w, entry.Operation, entry.RequestID, out); err != nil {
 			answer = h.refusal(err, entry)
 		}
@@ -104,6 +117,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "request", slog.String("service", entry.Service), slog.String("operation", entry.Operation),
 		slog.String("code", entry.Code), slog.Int("status", entry.Status), slog.String("request_id", entry.RequestID),
 		slog.String("caller", entry.Caller), slog.Duration("duration", entry.Duration))
+	if goesOn {
+		h.tell(w, r, stream)
+	}
 }
 
 // Describe takes from a request what policies may ask about it, besides its caller and its region.
