@@ -53,6 +53,7 @@ var rules = map[string]rule{
 	"internal/iam":     {own: "identity policy store directory credential authn wire"},
 
 	// Tier 3: programs.
+	"internal/feed":    {own: "identity", other: awsSDK},
 	"internal/webhook": {own: "identity", other: awsSDK + " k8s.io/ sigs.k8s.io/ github.com/evanphx/json-patch/v5 " + metrics},
 	"internal/agent":   {own: "identity", other: awsSDK + " golang.org/x/sys/unix golang.org/x/time/rate " + metrics + " " + async},
 	"internal/s3front": {own: "identity policy sigv4", other: "github.com/rclone/gofakes3"},

@@ -91,8 +91,10 @@ func (s *Service) WatchPodIdentityAssociations(_ context.Context, call *wire.Cal
 		return nil, errUnavailable("%d feeds are open, which is the limit. Try again later.", cap(s.streams))
 	}
 	return &wire.Stream{
-		Tell: func(ctx context.Context, send func(...any) error) { s.tell(ctx, in.Cluster, parsePosition(in.After), send) },
-		End:  func() { <-s.streams },
+		Tell: func(ctx context.Context, send func(...any) error) {
+			s.tell(ctx, in.Cluster, parsePosition(in.After), send)
+		},
+		End: func() { <-s.streams },
 	}, nil
 }
 
