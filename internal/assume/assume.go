@@ -1,6 +1,6 @@
 // Package assume lets somebody assume a role: it asks the role's trust policy, and mints credentials for the new session. STS and
 // EKS Auth differ in who asks and in how they say no; what happens here is the same for both. Assuming a second role with the first
-// one's session is calling [Assumer.Assume] twice.
+// one's session is calling [Assumer.Assume] twice. A user's own session ([Assumer.Exchange]) is minted here too.
 //
 // It does not verify tokens or signatures: who asks has been established before. It does not know durations' limits either, which
 // are the services'.
@@ -42,6 +42,7 @@ type Request struct {
 	Tags              []identity.Tag // session tags, without those that the caller's session hands down
 	TransitiveTagKeys []string
 	Policies          []string // session policies, which have been parsed before; none means no restriction
+	PolicyARNs        []string // managed session policies, which the caller has to look up
 	ExternalID        string
 	SourceIdentity    string
 	Federated         map[string]string     // condition keys of a web identity, kept in the session
@@ -92,7 +93,7 @@ func (a *Assumer) Assume(req *Request) (*Result, error) {
 	now := a.Now().Truncate(time.Second)
 	session := identity.Session{
 		RoleARN: req.RoleARN, RoleID: role.ID, AccountID: role.AccountID, Name: req.SessionName,
-		Tags: tags, TransitiveTagKeys: transitive, Policies: req.Policies,
+		Tags: tags, TransitiveTagKeys: transitive, Policies: req.Policies, PolicyARNs: req.PolicyARNs,
 		SourceIdentity: source, Federated: req.Federated, IssuedAt: now, ExpiresAt: now.Add(req.Duration),
 	}
 	credentials, err := a.Keyring.Mint(&session)

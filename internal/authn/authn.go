@@ -82,6 +82,11 @@ func (a *Authenticator) Authenticate(r *http.Request, service string, body []byt
 	if err := a.verify(sig, r, key, hex.EncodeToString(sum[:])); err != nil {
 		return nil, "", err
 	}
+	// IAM takes the sessions of roles only. Those of users would need multi-factor authentication, and AWS's words for that are these.
+	// See https://docs.aws.amazon.com/STS/latest/APIReference/API_GetSessionToken.html.
+	if service == "iam" && caller.Session != nil && caller.Session.UserARN != "" {
+		return nil, "", errUnknownKey
+	}
 	a.note(caller, sig)
 	return caller, sig.Region, nil
 }
@@ -141,9 +146,9 @@ func (a *Authenticator) session(sig *sigv4.Signature) (*identity.Caller, identit
 	case !a.now().Before(session.ExpiresAt):
 		return nil, "", &Failure{ExpiredSession, "The security token included in the request is expired"}
 	}
-	// The sessions of a role end with it, also where one of the same name has been made since: a trust policy that names the role
-	// by its ARN means the new one.
-	if role, ok := a.directory.RoleByARN(session.RoleARN); !ok || role.ID != session.RoleID {
+	// The sessions of a role or user end with it, also where one of the same name has been made since: a trust policy that names it by
+	// its ARN means the new one.
+	if !a.directory.SessionStands(session) {
 		return nil, "", errUnknownKey
 	}
 	return SessionCaller(session), secret, nil
@@ -151,9 +156,13 @@ func (a *Authenticator) session(sig *sigv4.Signature) (*identity.Caller, identit
 
 // SessionCaller is the caller that signs with a session's credentials.
 func SessionCaller(session *identity.Session) *identity.Caller {
-	return &identity.Caller{
-		Type: identity.CallerAssumedRole, AccountID: session.AccountID, ARN: session.ARN(), UserID: session.ID(), Session: session,
+	caller := &identity.Caller{
+		Type: session.Type(), AccountID: session.AccountID, ARN: session.ARN(), UserID: session.ID(), Session: session,
 	}
+	if caller.Type == identity.CallerUser {
+		caller.UserName = session.UserARN[strings.LastIndexByte(session.UserARN, '/')+1:]
+	}
+	return caller
 }
 
 func (a *Authenticator) user(keyID string) (*identity.Caller, identity.Secret, error) {

@@ -77,32 +77,86 @@ func (d *Directory) decide(req *Request, need Access, who policy.Principal, in *
 // callerPolicies finds the policies of a caller. A user or role that is gone, or was made again under the same name, has none,
 // so whatever still holds its credentials is denied.
 func (d *Directory) callerPolicies(caller *identity.Caller, in *policy.Inputs) error {
-	switch {
-	case caller.Session != nil:
-		role, ok := d.RoleByARN(caller.Session.RoleARN)
-		if !ok || role.ID != caller.Session.RoleID {
+	var err error
+	if caller.Session != nil && caller.Session.RoleARN != "" {
+		role, ok := d.sessionRole(caller.Session)
+		if !ok {
 			return nil
 		}
-		var err error
-		if in.Identity, in.Boundary, err = d.RolePolicies(role); err != nil {
-			return err
-		}
-		for i, text := range caller.Session.Policies {
-			p, err := policy.Parse(policy.Session, text)
-			if err != nil {
-				return fmt.Errorf("compiling session policy %d of %s: %w", i+1, caller.ARN, err)
-			}
-			in.Session = append(in.Session, &policy.Named{Name: "session policy " + strconv.Itoa(i+1), Policy: p})
-		}
-		return nil
-	case caller.Type == identity.CallerUser:
-		user, ok := d.User(caller.AccountID, caller.UserName)
-		if !ok || user.ID != caller.UserID {
+		in.Identity, in.Boundary, err = d.RolePolicies(role)
+	} else {
+		user, ok := d.callerUser(caller)
+		if !ok {
 			return nil
 		}
-		var err error
 		in.Identity, in.Boundary, err = d.UserPolicies(user)
+	}
+	if err != nil || caller.Session == nil {
 		return err
+	}
+	in.Federated = caller.Type == identity.CallerFederatedUser
+	return d.sessionPolicies(caller, in)
+}
+
+// sessionRole is the role that a session is of, unless it is gone.
+func (d *Directory) sessionRole(s *identity.Session) (*Role, bool) {
+	role, ok := d.RoleByARN(s.RoleARN)
+	return role, ok && role.ID == s.RoleID
+}
+
+// callerUser is the user that a caller is, or whose session a caller has, unless it is gone.
+func (d *Directory) callerUser(caller *identity.Caller) (*User, bool) {
+	if s := caller.Session; s != nil {
+		user, ok := d.UserByARN(s.UserARN)
+		return user, ok && user.ID == s.UserID
+	}
+	if caller.Type != identity.CallerUser {
+		return nil, false
+	}
+	user, ok := d.User(caller.AccountID, caller.UserName)
+	return user, ok && user.ID == caller.UserID
+}
+
+// SessionStands tells whether the role or user that a session is of is still there. One that was made again under the same name is
+// another.
+func (d *Directory) SessionStands(s *identity.Session) bool {
+	if s.RoleARN != "" {
+		_, ok := d.sessionRole(s)
+		return ok
+	}
+	_, ok := d.callerUser(&identity.Caller{Session: s})
+	return ok
+}
+
+// denyAll stands for a managed session policy that is gone. What it denied is not known any more, so nothing may be done.
+var denyAll = sync.OnceValue(func() *policy.Policy {
+	p, err := policy.Parse(policy.Session, `{"Version":"2012-10-17","Statement":{"Sid":"PolicyIsGone","Effect":"Deny","Action":"*","Resource":"*"}}`)
+	if err != nil {
+		panic("directory: " + err.Error())
+	}
+	return p
+})
+
+// sessionPolicies finds the session policies of a caller: the texts that are sealed in the session, and the managed policies by their
+// ARNs, which are looked up for each decision as attached ones are.
+func (d *Directory) sessionPolicies(caller *identity.Caller, in *policy.Inputs) error {
+	for i, text := range caller.Session.Policies {
+		p, err := policy.Parse(policy.Session, text)
+		if err != nil {
+			return fmt.Errorf("compiling session policy %d of %s: %w", i+1, caller.ARN, err)
+		}
+		in.Session = append(in.Session, &policy.Named{Name: "session policy " + strconv.Itoa(i+1), Policy: p})
+	}
+	for _, arn := range caller.Session.PolicyARNs {
+		managed, ok := d.PolicyByARN(arn)
+		switch {
+		case !ok:
+			in.Session = append(in.Session, &policy.Named{Name: arn, ARN: arn, Policy: denyAll()})
+		case managed.Err != nil:
+			return managed.Err
+		default:
+			in.Session = append(in.Session, managed.Compiled)
+		}
 	}
 	return nil
 }
@@ -131,19 +185,25 @@ func (d *Directory) setKeys(keys *policy.Context, req *Request) {
 	keys.Set("aws:PrincipalType", string(caller.Type))
 	keys.Set("aws:userid", caller.UserID)
 	set("aws:username", caller.UserName)
-	if user, ok := d.User(caller.AccountID, caller.UserName); ok && caller.Type == identity.CallerUser {
-		keys.SetTags("aws:PrincipalTag/", user.Tags)
+	session := caller.Session
+	if session == nil || session.RoleARN == "" {
+		if user, ok := d.callerUser(caller); ok {
+			keys.SetTags("aws:PrincipalTag/", user.Tags)
+		}
+	} else if role, ok := d.sessionRole(session); ok {
+		keys.SetTags("aws:PrincipalTag/", role.Tags)
 	}
-	if session := caller.Session; session != nil {
-		if role, ok := d.RoleByARN(session.RoleARN); ok && role.ID == session.RoleID {
-			keys.SetTags("aws:PrincipalTag/", role.Tags)
-		}
-		keys.SetTags("aws:PrincipalTag/", session.Tags) // over the role's
-		keys.Set("aws:TokenIssueTime", session.IssuedAt.UTC().Format(time.RFC3339))
-		set("aws:SourceIdentity", session.SourceIdentity)
-		for key, value := range session.Federated {
-			keys.Set(key, value)
-		}
+	if session == nil {
+		return
+	}
+	keys.SetTags("aws:PrincipalTag/", session.Tags) // over those of the role or user
+	keys.Set("aws:TokenIssueTime", session.IssuedAt.UTC().Format(time.RFC3339))
+	if session.UserARN != "" {
+		keys.Set("aws:MultiFactorAuthPresent", "false")
+	}
+	set("aws:SourceIdentity", session.SourceIdentity)
+	for key, value := range session.Federated {
+		keys.Set(key, value)
 	}
 }
 

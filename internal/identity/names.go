@@ -55,6 +55,9 @@ func ValidSessionName(s string) bool {
 	return 2 <= len(s) && len(s) <= 64 && only(s, sessionNameByte)
 }
 
+// ValidFederatedUserName tells whether s may name a federated user: 2 to 32 characters of [\w+=,.@-].
+func ValidFederatedUserName(s string) bool { return ValidSessionName(s) && len(s) <= 32 }
+
 // ValidTagText tells whether s, a tag's key or value, has only characters that tags may have: letters, digits, white space and
 // _ . : / = + - @. The length is counted in characters and checked by the caller, since limits differ between key and value.
 // See https://docs.aws.amazon.com/IAM/latest/UserGuide/id_tags.html.

@@ -121,10 +121,11 @@ type CallerType string
 
 // The caller types.
 const (
-	CallerUser        CallerType = "User"
-	CallerAssumedRole CallerType = "AssumedRole"
-	CallerRoot        CallerType = "Account"
-	CallerAnonymous   CallerType = "Anonymous"
+	CallerUser          CallerType = "User"
+	CallerAssumedRole   CallerType = "AssumedRole"
+	CallerFederatedUser CallerType = "FederatedUser"
+	CallerRoot          CallerType = "Account"
+	CallerAnonymous     CallerType = "Anonymous"
 )
 
 // Caller is who signed a request.
@@ -132,39 +133,72 @@ type Caller struct {
 	Type        CallerType
 	AccountID   string
 	ARN         string   // as GetCallerIdentity prints it; a session's is arn:aws:sts::…:assumed-role/…
-	UserID      string   // AIDA…, or AROA…:session
-	UserName    string   // users only
+	UserID      string   // AIDA…, AROA…:session, or of a federated user account:name
+	UserName    string   // users only, those with a session's credentials included
 	AccessKeyID string   // the key the request was signed with
 	Session     *Session // sessions only
 }
 
-// PrincipalARN is the value of the aws:PrincipalArn condition key: for a session the ARN of its role.
+// PrincipalARN is the value of the aws:PrincipalArn condition key: for the session of a role the ARN of the role.
 func (c *Caller) PrincipalARN() string {
-	if c.Session != nil {
+	if c.Session != nil && c.Session.RoleARN != "" {
 		return c.Session.RoleARN
 	}
 	return c.ARN
 }
 
-// Session is one assumption of a role: everything that later requests are judged by. It is sealed into the session token,
-// so that any server with the key can judge them without having seen the session being made. The short JSON names keep the
-// token short: it travels in a header of every request.
+// Session is one assumption of a role, or what a user was given in exchange for its long-term key: everything that later requests are
+// judged by. It is sealed into the session token, so that any server with the key can judge them without having seen the session being
+// made. The short JSON names keep the token short: it travels in a header of every request.
 type Session struct {
-	RoleARN           string            `json:"r"`
-	RoleID            string            `json:"i"`
+	RoleARN           string            `json:"r,omitempty"` // sessions of roles only
+	RoleID            string            `json:"i,omitempty"`
+	UserARN           string            `json:"u,omitempty"` // sessions of users only (GetSessionToken, GetFederationToken)
+	UserID            string            `json:"v,omitempty"`
 	AccountID         string            `json:"a"`
-	Name              string            `json:"n"`
+	Name              string            `json:"n,omitempty"` // empty for a user who has not taken another name
 	Tags              []Tag             `json:"t,omitempty"` // session tags, inherited ones included
 	TransitiveTagKeys []string          `json:"k,omitempty"`
-	Policies          []string          `json:"p,omitempty"` // session policies; an action must be allowed by one of them too
+	Policies          []string          `json:"p,omitempty"` // session policies; an action must be allowed by one of them too,
+	PolicyARNs        []string          `json:"q,omitempty"` // or by one of these managed policies
 	SourceIdentity    string            `json:"s,omitempty"`
 	Federated         map[string]string `json:"f,omitempty"` // context keys of a web identity: aws:FederatedProvider, <issuer>:sub, …
 	IssuedAt          time.Time         `json:"b"`
 	ExpiresAt         time.Time         `json:"e"`
 }
 
-// ARN names the session. The role's path is not part of it: arn:aws:sts::111122223333:assumed-role/web/eks-prod-web-….
+// Type is what kind of principal signs with the session's credentials.
+func (s *Session) Type() CallerType {
+	switch {
+	case s.RoleARN != "":
+		return CallerAssumedRole
+	case s.Name != "":
+		return CallerFederatedUser
+	}
+	return CallerUser
+}
+
+// Owner is the role or the user that the session is of.
+func (s *Session) Owner() (arn, id string) {
+	if s.RoleARN != "" {
+		return s.RoleARN, s.RoleID
+	}
+	return s.UserARN, s.UserID
+}
+
+// ARN names the session. The role's path is not part of it: arn:aws:sts::111122223333:assumed-role/web/eks-prod-web-…. That of a
+// federated user is arn:aws:sts::111122223333:federated-user/ana, and a user stays what it is.
 func (s *Session) ARN() string {
+	switch s.Type() {
+	case CallerUser:
+		return s.UserARN
+	case CallerFederatedUser:
+		arn, err := ParseARN(s.UserARN)
+		if err != nil {
+			return ""
+		}
+		return FederatedUserARN(arn.Partition, s.AccountID, s.Name)
+	}
 	arn, name, err := ParseRoleARN(s.RoleARN)
 	if err != nil {
 		return ""
@@ -172,8 +206,21 @@ func (s *Session) ARN() string {
 	return ARN{arn.Partition, "sts", "", s.AccountID, "assumed-role/" + name + "/" + s.Name}.String()
 }
 
-// ID is the session's unique id: AROA…:session.
-func (s *Session) ID() string { return s.RoleID + ":" + s.Name }
+// FederatedUserARN names a federated user: arn:aws:sts::111122223333:federated-user/ana.
+func FederatedUserARN(partition, accountID, name string) string {
+	return ARN{partition, "sts", "", accountID, "federated-user/" + name}.String()
+}
+
+// ID is the session's unique id: AROA…:session, AIDA…, or of a federated user account:name.
+func (s *Session) ID() string {
+	switch s.Type() {
+	case CallerUser:
+		return s.UserID
+	case CallerFederatedUser:
+		return s.AccountID + ":" + s.Name
+	}
+	return s.RoleID + ":" + s.Name
+}
 
 // Credentials are temporary credentials for a session.
 type Credentials struct {

@@ -27,6 +27,7 @@ type Inputs struct {
 	Identity    []*Named // all policies of the user or role, inline and managed
 	Boundary    *Named   // permissions boundary of the user or role; nil means none
 	Session     []*Named // session policies; none means the session is not restricted. One of them must allow
+	Federated   bool     // the session is a federated user's, which without session policies may do nothing by itself
 	Resource    *Named   // policy of the resource, or the trust policy of the role to be assumed; nil means none
 	SameAccount bool     // the resource belongs to the principal's account
 }
@@ -109,7 +110,7 @@ func Decide(req *Request, in *Inputs) Decision {
 	for _, v := range [...]struct {
 		*verdict
 		exists bool
-	}{{grants, true}, {&boundary, in.Boundary != nil}, {&session, len(in.Session) > 0}} {
+	}{{grants, true}, {&boundary, in.Boundary != nil}, {&session, len(in.Session) > 0 || in.Federated}} {
 		if v.exists && v.Effect != Allow {
 			return v.decision(req)
 		}

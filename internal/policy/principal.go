@@ -44,7 +44,7 @@ const (
 	nobody    reach = iota // not at all
 	asAccount              // its account, which leaves it to the account's policies whom it lets
 	asAnyone               // "*"
-	asRole                 // the role whose session it is
+	asRole                 // the role whose session it is, or the user of a federated user
 	asSelf                 // the very user, session, service or provider
 )
 
@@ -136,7 +136,7 @@ func (p *principals) reachOthers(who Principal, effect Effect) reach {
 	listed := p.everyone || p.names(who) != nobody
 	if c := who.caller(); c != nil && effect == Deny && !p.everyone {
 		listed = slices.Contains(p.accounts, c.AccountID) && (c.Type == identity.CallerRoot || p.namesSelf(c)) &&
-			(c.Session == nil || p.namesRole(c.Session))
+			(c.Session == nil || p.namesOwner(c.Session))
 	}
 	if listed {
 		return nobody
@@ -150,7 +150,7 @@ func (p *principals) names(who Principal) reach {
 		switch {
 		case p.namesSelf(c):
 			return asSelf
-		case c.Session != nil && p.namesRole(c.Session):
+		case c.Session != nil && p.namesOwner(c.Session):
 			return asRole
 		case slices.Contains(p.accounts, c.AccountID):
 			return asAccount
@@ -168,6 +168,7 @@ func (p *principals) namesSelf(c *identity.Caller) bool {
 	return slices.Contains(p.arns, c.ARN) || c.UserID != "" && slices.Contains(p.ids, c.UserID)
 }
 
-func (p *principals) namesRole(s *identity.Session) bool {
-	return slices.Contains(p.arns, s.RoleARN) || s.RoleID != "" && slices.Contains(p.ids, s.RoleID)
+func (p *principals) namesOwner(s *identity.Session) bool {
+	arn, id := s.Owner()
+	return slices.Contains(p.arns, arn) || id != "" && slices.Contains(p.ids, id)
 }

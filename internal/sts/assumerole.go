@@ -24,17 +24,12 @@ type tagStructure struct {
 	Value string `form:"Value"`
 }
 
-type policyARNStructure struct {
-	ARN string `form:"arn"` // lower case on the wire
-}
-
 // sessionInput is what AssumeRole and AssumeRoleWithWebIdentity have in common.
 type sessionInput struct {
-	RoleARN         string               `form:"RoleArn"`
-	RoleSessionName string               `form:"RoleSessionName"`
-	DurationSeconds *int32               `form:"DurationSeconds"`
-	Policy          *string              `form:"Policy"`
-	PolicyARNs      []policyARNStructure `form:"PolicyArns"`
+	RoleARN         string `form:"RoleArn"`
+	RoleSessionName string `form:"RoleSessionName"`
+	DurationSeconds *int32 `form:"DurationSeconds"`
+	restriction
 }
 
 // Validate checks form and limits.
@@ -47,16 +42,20 @@ func (in *sessionInput) Validate() error {
 			return errConstraint(in.RoleSessionName, "roleSessionName", "Member must have length less than or equal to 64")
 		}
 		return errConstraint(in.RoleSessionName, "roleSessionName", `Member must satisfy regular expression pattern: [\w+=,.@-]{2,64}`)
-	case in.DurationSeconds != nil && (*in.DurationSeconds < minDuration || *in.DurationSeconds > maxDuration):
-		return errValidation("1 validation error detected: Value '%d' at 'durationSeconds' failed to satisfy constraint: "+
-			"Member must have value between %d and %d", *in.DurationSeconds, minDuration, maxDuration)
-	case len(in.PolicyARNs) > 0:
-		return errValidation("PolicyArns is not supported by this version of podid, which has no managed policies. Pass the policy's text as Policy.")
-	case in.Policy != nil && (*in.Policy == "" || utf8.RuneCountInString(*in.Policy) > 2048):
-		return errValidation("1 validation error detected: Value at 'policy' failed to satisfy constraint: Member must have length between 1 and 2048")
 	}
 	if _, _, err := identity.ParseRoleARN(in.RoleARN); err != nil {
 		return errValidation("%s is invalid: it is %v.", in.RoleARN[:min(len(in.RoleARN), 300)], err)
+	}
+	if err := checkDurationSeconds(in.DurationSeconds, maxDuration); err != nil {
+		return err
+	}
+	return in.restriction.Validate()
+}
+
+func checkDurationSeconds(seconds *int32, most int32) error {
+	if seconds != nil && (*seconds < minDuration || *seconds > most) {
+		return errValidation("1 validation error detected: Value '%d' at 'durationSeconds' failed to satisfy constraint: "+
+			"Member must have value between %d and %d", *seconds, minDuration, most)
 	}
 	return nil
 }
@@ -67,22 +66,14 @@ func errConstraint(value, member, rule string) *wire.Error {
 
 // duration is how long the session is to last.
 func (in *sessionInput) duration() time.Duration {
-	seconds := int32(defaultDuration)
-	if in.DurationSeconds != nil {
-		seconds = *in.DurationSeconds
-	}
-	return time.Duration(seconds) * time.Second
+	return durationOf(in.DurationSeconds, defaultDuration)
 }
 
-// policies are the session's policies, parsed for their errors.
-func (in *sessionInput) policies() ([]string, error) {
-	if in.Policy == nil {
-		return nil, nil
+func durationOf(seconds *int32, standard int32) time.Duration {
+	if seconds != nil {
+		standard = *seconds
 	}
-	if _, err := policy.Parse(policy.Session, *in.Policy); err != nil {
-		return nil, errMalformedPolicyDocument(err.Error())
-	}
-	return []string{*in.Policy}, nil
+	return time.Duration(standard) * time.Second
 }
 
 type assumeRoleInput struct {
@@ -92,6 +83,7 @@ type assumeRoleInput struct {
 	ExternalID        *string        `form:"ExternalId"`
 	SourceIdentity    *string        `form:"SourceIdentity"`
 	SerialNumber      *string        `form:"SerialNumber"`
+	TokenCode         *string        `form:"TokenCode"`
 }
 
 // Validate checks form and limits.
@@ -115,15 +107,17 @@ func (in *assumeRoleInput) Validate() error {
 		return errConstraint(*in.ExternalID, "externalId", `Member must satisfy regular expression pattern: [\w+=,.@:\/-]{2,1224}`)
 	case in.SourceIdentity != nil && !identity.ValidSessionName(*in.SourceIdentity):
 		return errConstraint(*in.SourceIdentity, "sourceIdentity", `Member must satisfy regular expression pattern: [\w+=,.@-]{2,64}`)
-	case in.SerialNumber != nil:
-		return errValidation("Multi-factor authentication is not supported: call without SerialNumber and TokenCode.")
+	case in.SerialNumber != nil || in.TokenCode != nil:
+		return errNoMFA()
 	}
 	return nil
 }
 
-func (in *assumeRoleInput) tags() []identity.Tag {
-	tags := make([]identity.Tag, 0, len(in.Tags))
-	for _, tag := range in.Tags {
+func (in *assumeRoleInput) tags() []identity.Tag { return tagList(in.Tags) }
+
+func tagList(structures []tagStructure) []identity.Tag {
+	tags := make([]identity.Tag, 0, len(structures))
+	for _, tag := range structures {
 		tags = append(tags, identity.Tag(tag))
 	}
 	return tags
@@ -139,18 +133,22 @@ type assumeRoleOutput struct {
 // AssumeRole gives the caller a session of a role, if the role's trust policy and the caller's own policies allow it.
 // See https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html.
 func (s *Service) AssumeRole(_ context.Context, call *wire.Call, in *assumeRoleInput) (*assumeRoleOutput, error) {
+	if err := refuse(call, "AssumeRole", identity.CallerFederatedUser); err != nil {
+		return nil, err
+	}
 	policies, err := in.policies()
 	if err != nil {
 		return nil, err
 	}
 	call.Entry.RoleARN, call.Entry.Resource = in.RoleARN, in.RoleARN
-	chained := call.Caller.Session != nil
+	chained := call.Caller.Type == identity.CallerAssumedRole
 	if chained && in.duration() > chainedDuration*time.Second {
 		return nil, errValidation("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
 	}
 	request := &assume.Request{
 		Call: call.Request(), Action: "sts:AssumeRole", Principal: policy.Principal{Caller: &call.Caller}, RoleARN: in.RoleARN,
-		SessionName: in.RoleSessionName, Duration: in.duration(), Tags: in.tags(), TransitiveTagKeys: in.TransitiveTagKeys, Policies: policies,
+		SessionName: in.RoleSessionName, Duration: in.duration(), Tags: in.tags(), TransitiveTagKeys: in.TransitiveTagKeys,
+		Policies: policies, PolicyARNs: in.arns(),
 	}
 	if in.ExternalID != nil {
 		request.ExternalID = *in.ExternalID
@@ -162,7 +160,7 @@ func (s *Service) AssumeRole(_ context.Context, call *wire.Call, in *assumeRoleI
 	var refused *assume.Refused
 	switch {
 	case errors.As(err, &refused):
-		return nil, s.refuse(call, refused)
+		return nil, refusal(call, refused)
 	case errors.Is(err, assume.ErrInheritedTag):
 		return nil, errInvalidParameterValue("One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.")
 	case errors.Is(err, assume.ErrSourceIdentity):
@@ -170,7 +168,7 @@ func (s *Service) AssumeRole(_ context.Context, call *wire.Call, in *assumeRoleI
 	case err != nil:
 		return nil, err
 	}
-	if err := s.checkDuration(in.RoleARN, in.duration()); err != nil {
+	if err := s.checkAssumed(&in.sessionInput, result); err != nil {
 		return nil, err
 	}
 	packed, err := packedSize(&result.Session)
@@ -185,9 +183,9 @@ func (s *Service) AssumeRole(_ context.Context, call *wire.Call, in *assumeRoleI
 	}, nil
 }
 
-// refuse words a refusal. A role that is not there is refused in the words of one that does not trust the caller, so that nobody
+// refusal words a refusal. A role that is not there is refused in the words of one that does not trust the caller, so that nobody
 // learns which roles exist.
-func (s *Service) refuse(call *wire.Call, refused *assume.Refused) error {
+func refusal(call *wire.Call, refused *assume.Refused) error {
 	call.Entry.Reason = refused.Error()
 	reason := "because no role trust policy allows the " + refused.Action + " action"
 	if !refused.NoRole {
@@ -197,11 +195,12 @@ func (s *Service) refuse(call *wire.Call, refused *assume.Refused) error {
 		" " + reason)
 }
 
-// checkDuration compares with the role's own limit. It is asked only for roles that were assumed, so it tells nobody else anything.
-func (s *Service) checkDuration(roleARN string, d time.Duration) error {
-	role, ok := s.Directory.RoleByARN(roleARN)
-	if ok && d > time.Duration(role.MaxSessionDuration)*time.Second {
+// checkAssumed compares with the role's own limit, and looks for the managed session policies in its account. It is asked only for
+// roles that were assumed, so it tells nobody else anything.
+func (s *Service) checkAssumed(in *sessionInput, result *assume.Result) error {
+	role, ok := s.Directory.RoleByARN(in.RoleARN)
+	if ok && in.duration() > time.Duration(role.MaxSessionDuration)*time.Second {
 		return errValidation("The requested DurationSeconds exceeds the MaxSessionDuration set for this role (%d seconds).", role.MaxSessionDuration)
 	}
-	return nil
+	return s.checkManaged(result.Session.AccountID, in.arns())
 }

@@ -252,18 +252,16 @@ func TestAssumeRoleInput(t *testing.T) {
 		"long policy":          {func(in *sts.AssumeRoleInput) { in.Policy = aws.String(strings.Repeat(" ", 2049)) }, "ValidationError", "'policy'"},
 		"malformed policy":     {func(in *sts.AssumeRoleInput) { in.Policy = aws.String("{\n\"Statement\":[}") }, "MalformedPolicyDocument", "line 2"},
 		"policy of a resource": {func(in *sts.AssumeRoleInput) { in.Policy = aws.String(servertest.Trust(`"*"`, `"s3:*"`, "")) }, "MalformedPolicyDocument", ""},
-		"managed policy": {func(in *sts.AssumeRoleInput) {
-			in.PolicyArns = []types.PolicyDescriptorType{{Arn: aws.String("arn:aws:iam::aws:policy/ReadOnlyAccess")}}
-		}, "ValidationError", "PolicyArns"},
-		"external id":        {func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String("a b") }, "ValidationError", "'externalId'"},
-		"short external id":  {func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String("a") }, "ValidationError", "'externalId'"},
-		"source identity":    {func(in *sts.AssumeRoleInput) { in.SourceIdentity = aws.String("a/b") }, "ValidationError", "'sourceIdentity'"},
-		"MFA":                {func(in *sts.AssumeRoleInput) { in.SerialNumber = aws.String("arn:aws:iam::111122223333:mfa/x") }, "ValidationError", "SerialNumber"},
-		"tag twice":          {func(in *sts.AssumeRoleInput) { in.Tags = tags("Team", "a", "team", "b") }, "InvalidParameterValue", "more than once"},
-		"reserved tag":       {func(in *sts.AssumeRoleInput) { in.Tags = tags("aws:x", "a") }, "InvalidParameterValue", "aws:x"},
-		"tag's value":        {func(in *sts.AssumeRoleInput) { in.Tags = tags("x", long+"x") }, "InvalidParameterValue", "256"},
-		"51 tags":            {func(in *sts.AssumeRoleInput) { in.Tags = tags(fifty...) }, "InvalidParameterValue", "50"},
-		"transitive without": {func(in *sts.AssumeRoleInput) { in.TransitiveTagKeys = []string{"team"} }, "InvalidParameterValue", "team"},
+		"external id":          {func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String("a b") }, "ValidationError", "'externalId'"},
+		"short external id":    {func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String("a") }, "ValidationError", "'externalId'"},
+		"source identity":      {func(in *sts.AssumeRoleInput) { in.SourceIdentity = aws.String("a/b") }, "ValidationError", "'sourceIdentity'"},
+		"MFA":                  {func(in *sts.AssumeRoleInput) { in.SerialNumber = aws.String("arn:aws:iam::111122223333:mfa/x") }, "ValidationError", "SerialNumber"},
+		"MFA code":             {func(in *sts.AssumeRoleInput) { in.TokenCode = aws.String("123456") }, "ValidationError", "TokenCode"},
+		"tag twice":            {func(in *sts.AssumeRoleInput) { in.Tags = tags("Team", "a", "team", "b") }, "InvalidParameterValue", "more than once"},
+		"reserved tag":         {func(in *sts.AssumeRoleInput) { in.Tags = tags("aws:x", "a") }, "InvalidParameterValue", "aws:x"},
+		"tag's value":          {func(in *sts.AssumeRoleInput) { in.Tags = tags("x", long+"x") }, "InvalidParameterValue", "256"},
+		"51 tags":              {func(in *sts.AssumeRoleInput) { in.Tags = tags(fifty...) }, "InvalidParameterValue", "50"},
+		"transitive without":   {func(in *sts.AssumeRoleInput) { in.TransitiveTagKeys = []string{"team"} }, "InvalidParameterValue", "team"},
 		"51 transitive": {func(in *sts.AssumeRoleInput) {
 			in.Tags, in.TransitiveTagKeys = tags("k", ""), strings.Split(strings.Repeat("k,", 50)+"k", ",")
 		}, "InvalidParameterValue", "50"},

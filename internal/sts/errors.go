@@ -15,6 +15,10 @@ func errValidation(format string, args ...any) *wire.Error {
 	return &wire.Error{Code: "ValidationError", Status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...)}
 }
 
+func errNoMFA() *wire.Error {
+	return errValidation("Multi-factor authentication is not supported: call without SerialNumber and TokenCode.")
+}
+
 func errInvalidParameterValue(format string, args ...any) *wire.Error {
 	return &wire.Error{Code: "InvalidParameterValue", Status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...)}
 }

@@ -3,6 +3,7 @@ package sts
 import (
 	"bytes"
 	"compress/flate"
+	"slices"
 
 	"github.com/podid/podid/internal/identity"
 )
@@ -12,9 +13,10 @@ import (
 const packedLimit = 520
 
 // packedSize is how much of the allotted space a session's tags and policies use, in percent; nil for a session without any.
-// Tags count as they are, policies compressed.
+// Tags count as they are, policies compressed, and of managed ones the ARNs.
 func packedSize(s *identity.Session) (*int, error) {
-	if len(s.Tags) == 0 && len(s.Policies) == 0 {
+	restricted := len(s.Policies) > 0 || len(s.PolicyARNs) > 0
+	if len(s.Tags) == 0 && !restricted {
 		return nil, nil
 	}
 	size := 0
@@ -26,7 +28,7 @@ func packedSize(s *identity.Session) (*int, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, text := range s.Policies {
+	for _, text := range slices.Concat(s.Policies, s.PolicyARNs) {
 		if _, err := w.Write([]byte(text)); err != nil {
 			return nil, err
 		}
@@ -35,7 +37,7 @@ func packedSize(s *identity.Session) (*int, error) {
 		return nil, err
 	}
 	what := "session tags"
-	if len(s.Policies) > 0 {
+	if restricted {
 		size, what = size+packed.Len(), "session policies and session tags"
 	}
 	percent := max(size*100/packedLimit, 1)

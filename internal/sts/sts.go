@@ -30,8 +30,8 @@ type Service struct {
 // New returns the service.
 func New(cfg Config) *Service { return &Service{cfg} }
 
-// API declares the operations. None of them asks for permission in the ordinary way: everybody may ask who they are, and
-// who may assume a role is for its trust policy to say.
+// API declares the operations. Most of them do not ask for permission in the ordinary way: everybody may ask who they are, a user may
+// always have a session of its own, and who may assume a role is for its trust policy to say.
 func (s *Service) API() wire.Service {
 	return wire.Service{
 		Name:     "sts",
@@ -44,6 +44,8 @@ func (s *Service) API() wire.Service {
 			wire.Op("GetCallerIdentity", "", nil, s.GetCallerIdentity),
 			wire.Op("AssumeRole", "", nil, s.AssumeRole),
 			wire.Op("AssumeRoleWithWebIdentity", "", nil, s.AssumeRoleWithWebIdentity).Anonymous(),
+			wire.Op("GetSessionToken", "", nil, s.GetSessionToken),
+			wire.Op("GetFederationToken", "", func(call *wire.Call, in *federationTokenInput) (wire.Access, error) { return in.access(call) }, s.GetFederationToken),
 		},
 	}
 }

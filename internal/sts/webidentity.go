@@ -67,7 +67,7 @@ func (s *Service) AssumeRoleWithWebIdentity(ctx context.Context, call *wire.Call
 	result, err := s.Assumer.Assume(&assume.Request{
 		Call: call.Request(), Action: "sts:AssumeRoleWithWebIdentity", Principal: policy.Principal{Federated: provider.ARN()},
 		RoleARN: in.RoleARN, SessionName: in.RoleSessionName, Duration: in.duration(),
-		Tags: tags, TransitiveTagKeys: claims.TransitiveTagKeys, Policies: policies, SourceIdentity: claims.SourceIdentity,
+		Tags: tags, TransitiveTagKeys: claims.TransitiveTagKeys, Policies: policies, PolicyARNs: in.arns(), SourceIdentity: claims.SourceIdentity,
 		Federated: federatedKeys(claims, provider, audience),
 	})
 	var refused *assume.Refused
@@ -81,7 +81,7 @@ func (s *Service) AssumeRoleWithWebIdentity(ctx context.Context, call *wire.Call
 	if err != nil {
 		return nil, err
 	}
-	if err := s.checkDuration(in.RoleARN, in.duration()); err != nil {
+	if err := s.checkAssumed(&in.sessionInput, result); err != nil {
 		return nil, err
 	}
 	packed, err := packedSize(&result.Session)

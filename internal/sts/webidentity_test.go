@@ -4,6 +4,7 @@ package sts_test
 
 import (
 	"encoding/base64"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -179,6 +180,18 @@ func provideTokens(t *testing.T) (*token.Signer, *atomic.Bool) {
 	return signer, broken
 }
 
+// signed is a token of somebody called build-17 for the audience app, with more claims or others.
+func signed(t testing.TB, by *token.Signer, more map[string]any) string {
+	t.Helper()
+	claims := map[string]any{"sub": "build-17", "aud": "app", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()}
+	maps.Copy(claims, more)
+	raw, err := by.Sign(claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw.Reveal()
+}
+
 func TestExternalIssuer(t *testing.T) {
 	s := servertest.New(t, nil)
 	signer, broken := provideTokens(t)
@@ -188,15 +201,7 @@ func TestExternalIssuer(t *testing.T) {
 	_, host, _ := strings.Cut(signer.Issuer(), "://")
 	sign := func(by *token.Signer, more map[string]any) string {
 		t.Helper()
-		claims := map[string]any{"sub": "build-17", "aud": "app", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()}
-		for name, value := range more {
-			claims[name] = value
-		}
-		raw, err := by.Sign(claims)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return raw.Reveal()
+		return signed(t, by, more)
 	}
 	federated := `{"Federated":"` + provider + `"}`
 	const action = `"sts:AssumeRoleWithWebIdentity"`
