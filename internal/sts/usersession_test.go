@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 
@@ -200,6 +201,32 @@ func TestGetFederationToken(t *testing.T) {
 		}
 		servertest.WantRefused(t, buckets(t, bare).list("anas"), "AccessDenied", 403, "because no session policy allows the s3:ListBucket action")
 	})
+	t.Run("policies of resources", func(t *testing.T) {
+		admin := s3.NewFromConfig(s.Admin, func(o *s3.Options) { o.UsePathStyle = true })
+		allow := func(principal string) {
+			t.Helper()
+			text := `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"` + principal + `"},"Action":["s3:ListBucket","s3:DeleteBucket"],"Resource":"arn:aws:s3:::anas"}}`
+			if _, err := admin.PutBucketPolicy(t.Context(), &s3.PutBucketPolicyInput{Bucket: aws.String("anas"), Policy: &text}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		bare, _, err := federate(t, s, user, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		allow("arn:aws:iam::111122223333:user/team/Ann") // which is limited by the session policies
+		servertest.WantRefused(t, buckets(t, bare).list("anas"), "AccessDenied", 403, "because no session policy allows")
+		if err := b.delete("anas"); err != nil {
+			t.Errorf("allowed by the bucket's policy and the session's: %v", err)
+		}
+		if err := b.create("anas"); err != nil {
+			t.Fatal(err)
+		}
+		allow(arn)
+		if err := buckets(t, bare).list("anas"); err != nil {
+			t.Errorf("a policy that names the federated user is enough: %v", err)
+		}
+	})
 	t.Run("IAM and STS", func(t *testing.T) {
 		_, err := iam.NewFromConfig(session).ListUsers(t.Context(), nil)
 		servertest.WantRefused(t, err, "InvalidClientTokenId", 403)
@@ -267,7 +294,7 @@ func TestGetFederationToken(t *testing.T) {
 				used++
 			}
 		}
-		if issued < 2 || used != 2 {
+		if issued < 2 || used != 3 {
 			t.Errorf("%d entries of sessions, %d of their use", issued, used)
 		}
 	})
