@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -114,6 +115,54 @@ func TestDevKeepsItsState(t *testing.T) {
 	checkState(t, d, id, acknowledged)
 	if code := d.stop(t, syscall.SIGINT); code != 0 || d.stderr.String() != "" {
 		t.Errorf("exit code %d, stderr %q; want 0 and nothing", code, d.stderr.String())
+	}
+}
+
+// An administrator who was deleted is made anew at the next start, and the node agent's role trusts the new one.
+func TestDevWithAnotherAdministrator(t *testing.T) {
+	dir := dataDir(t)
+	d := startDev(t, dir)
+	assume := func(d *devServer, role string) (aws.Config, error) {
+		cfg := d.config()
+		out, err := sts.NewFromConfig(cfg).AssumeRole(t.Context(), &sts.AssumeRoleInput{
+			RoleArn: aws.String("arn:aws:iam::111122223333:role/" + role), RoleSessionName: aws.String("test"),
+		})
+		if err != nil {
+			return cfg, err
+		}
+		c := out.Credentials
+		cfg.Credentials = credentials.NewStaticCredentialsProvider(*c.AccessKeyId, *c.SecretAccessKey, *c.SessionToken)
+		return cfg, nil
+	}
+	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}]}`
+	all := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`
+	client, admin, helper := iam.NewFromConfig(d.config()), aws.String("admin"), aws.String("helper")
+	if _, err := client.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: helper, AssumeRolePolicyDocument: &trust}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{RoleName: helper, PolicyName: helper, PolicyDocument: &all}); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := assume(d, "helper")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client = iam.NewFromConfig(cfg)
+	key := value(d.env, "AWS_ACCESS_KEY_ID")
+	_, errKey := client.DeleteAccessKey(t.Context(), &iam.DeleteAccessKeyInput{UserName: admin, AccessKeyId: &key})
+	_, errPolicy := client.DeleteUserPolicy(t.Context(), &iam.DeleteUserPolicyInput{UserName: admin, PolicyName: aws.String("AdministratorAccess")})
+	_, errUser := client.DeleteUser(t.Context(), &iam.DeleteUserInput{UserName: admin})
+	if err := errors.Join(errKey, errPolicy, errUser); err != nil {
+		t.Fatal(err)
+	}
+	d.stop(t, syscall.SIGTERM)
+
+	for range 2 {
+		d = startDev(t, dir)
+		if _, err := assume(d, "podid-local-node"); err != nil {
+			t.Errorf("the role of the node agent: %v", err)
+		}
+		d.stop(t, syscall.SIGTERM)
 	}
 }
 

@@ -146,8 +146,7 @@ func (a *Authenticator) session(sig *sigv4.Signature) (*identity.Caller, identit
 	case !a.now().Before(session.ExpiresAt):
 		return nil, "", &Failure{ExpiredSession, "The security token included in the request is expired"}
 	}
-	// The sessions of a role or user end with it, also where one of the same name has been made since: a trust policy that names it by
-	// its ARN means the new one.
+	// The sessions of a role or user end with it, also where one of the same name has been made since.
 	if !a.directory.SessionStands(session) {
 		return nil, "", errUnknownKey
 	}

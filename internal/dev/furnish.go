@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -36,13 +37,13 @@ func (d *Dev) furnish(ctx context.Context) error {
 
 func (d *Dev) makeNodeRole(ctx context.Context) error {
 	client := iam.NewFromConfig(d.Admin())
+	trust := fmt.Sprintf(nodeTrustPolicy, d.cfg.AccountID)
 	_, err := client.CreateRole(ctx, &iam.CreateRoleInput{
-		RoleName: aws.String(nodeRole), Description: aws.String("The node agent of podid dev"),
-		AssumeRolePolicyDocument: aws.String(fmt.Sprintf(nodeTrustPolicy, d.cfg.AccountID)),
+		RoleName: aws.String(nodeRole), Description: aws.String("The node agent of podid dev"), AssumeRolePolicyDocument: &trust,
 	})
 	var exists *iamtypes.EntityAlreadyExistsException
 	if errors.As(err, &exists) {
-		return nil
+		return renewTrust(ctx, client, trust)
 	}
 	if err != nil {
 		return err
@@ -50,6 +51,26 @@ func (d *Dev) makeNodeRole(ctx context.Context) error {
 	_, err = client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{
 		RoleName: aws.String(nodeRole), PolicyName: aws.String("eks-auth"), PolicyDocument: aws.String(nodePolicy),
 	})
+	return err
+}
+
+// renewTrust lets the administrator assume the node role again if the role trusts one that is gone: the server has made the
+// administrator anew then, and a trust policy means the user who was there when it was written.
+func renewTrust(ctx context.Context, client *iam.Client, trust string) error {
+	out, err := client.GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String(nodeRole)})
+	if err != nil {
+		return err
+	}
+	shown, err := url.PathUnescape(aws.ToString(out.Role.AssumeRolePolicyDocument))
+	if err != nil {
+		return fmt.Errorf("reading the trust policy: %w", err)
+	}
+	before, rest, _ := strings.Cut(trust, "arn:")
+	_, after, _ := strings.Cut(rest, "user/admin")
+	if !strings.HasPrefix(shown, before+"AIDA") || !strings.HasSuffix(shown, after) {
+		return nil
+	}
+	_, err = client.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: aws.String(nodeRole), PolicyDocument: &trust})
 	return err
 }
 

@@ -259,21 +259,3 @@ func values[V any](entries iter.Seq2[string, V]) iter.Seq[V] {
 		}
 	}
 }
-
-// PrincipalExists tells whether the AWS principal of a trust policy names something that exists: an account, or a role or user in
-// it. Principals of other kinds (sessions) cannot be looked up and are taken as they are.
-func (d *Directory) PrincipalExists(principal string) bool {
-	arn, err := identity.ParseARN(principal)
-	if err != nil {
-		return principal == "*" || identity.ValidAccountID(principal)
-	}
-	if role, ok := strings.CutPrefix(arn.Resource, "role/"); ok && role != "" && arn.Service == "iam" {
-		_, ok := d.RoleByARN(principal)
-		return ok
-	}
-	if strings.HasPrefix(arn.Resource, "user") && arn.Service == "iam" {
-		_, ok := d.UserByARN(principal)
-		return ok
-	}
-	return true
-}

@@ -38,7 +38,7 @@ func compileRole(_ string, r identity.Role) *Role {
 		role.Err = fmt.Errorf("compiling the stored trust policy of %s: %w", r.ARN(), err)
 		return role
 	}
-	role.Trust = &policy.Named{Name: r.Name, Policy: trust}
+	role.Trust = &policy.Named{Name: r.Name, Policy: trust.Pinned(r.TrustedIDs)}
 	role.Policies, role.Err = compileInline(r.ARN(), r.InlinePolicies)
 	return role
 }

@@ -169,7 +169,7 @@ func (s *Service) GetAccountAuthorizationDetails(_ context.Context, call *wire.C
 	if in.wants("Role") {
 		for _, role := range s.Directory.ScanRoles(account+"/", "") {
 			all = append(all, detail{"role " + role.Name, func(out *authorizationDetailsOutput) {
-				out.RoleDetailList = append(out.RoleDetailList, detailRole(&role.Role))
+				out.RoleDetailList = append(out.RoleDetailList, s.detailRole(&role.Role))
 			}})
 		}
 	}
@@ -217,10 +217,10 @@ func detailGroup(g *identity.Group) groupDetail {
 	return d
 }
 
-func detailRole(r *identity.Role) roleDetail {
+func (s *Service) detailRole(r *identity.Role) roleDetail {
 	d := roleDetail{
 		Path: r.Path, RoleName: r.Name, RoleID: r.ID, ARN: r.ARN(), CreateDate: wire.Time(r.CreatedAt),
-		AssumeRolePolicyDocument: escapeDocument(r.TrustPolicy), PermissionsBoundary: describeBoundary(r.Boundary), Tags: listTags(r.Tags),
+		AssumeRolePolicyDocument: escapeDocument(s.Directory.TrustPolicy(r)), PermissionsBoundary: describeBoundary(r.Boundary), Tags: listTags(r.Tags),
 	}
 	d.RolePolicyList, d.AttachedManagedPolicies = detailPermissions(&r.Permissions)
 	return d

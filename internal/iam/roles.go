@@ -66,15 +66,15 @@ type roleOutput struct {
 }
 
 // describeRole leaves the tags and the boundary out, as ListRoles does.
-func describeRole(r *identity.Role) roleStructure {
+func (s *Service) describeRole(r *identity.Role) roleStructure {
 	return roleStructure{
 		Path: r.Path, RoleName: r.Name, RoleID: r.ID, ARN: r.ARN(), CreateDate: wire.Time(r.CreatedAt),
-		AssumeRolePolicyDocument: escapeDocument(r.TrustPolicy), Description: r.Description, MaxSessionDuration: r.MaxSessionDuration,
+		AssumeRolePolicyDocument: escapeDocument(s.Directory.TrustPolicy(r)), Description: r.Description, MaxSessionDuration: r.MaxSessionDuration,
 	}
 }
 
-func describeWholeRole(r *identity.Role) *roleOutput {
-	out := &roleOutput{describeRole(r)}
+func (s *Service) describeWholeRole(r *identity.Role) *roleOutput {
+	out := &roleOutput{s.describeRole(r)}
 	out.Role.Tags, out.Role.PermissionsBoundary = listTags(r.Tags), describeBoundary(r.Boundary)
 	return out
 }
@@ -82,10 +82,12 @@ func describeWholeRole(r *identity.Role) *roleOutput {
 // escapeDocument percent-encodes a policy document, the form in which IAM returns it.
 func escapeDocument(text string) string { return strings.ReplaceAll(url.QueryEscape(text), "+", "%20") }
 
-// CreateRole makes a role. The trust policy is kept as the caller wrote it, white space included.
+// CreateRole makes a role. The trust policy is kept as the caller wrote it, white space included, and beside it who the roles and users
+// are that it names.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html.
 func (s *Service) CreateRole(ctx context.Context, call *wire.Call, in *createRoleInput) (*roleOutput, error) {
-	if err := s.checkTrustPolicy(in.AssumeRolePolicyDocument); err != nil {
+	trusted, err := s.checkTrustPolicy(in.AssumeRolePolicyDocument)
+	if err != nil {
 		return nil, err
 	}
 	if err := s.checkBoundary(call, in.PermissionsBoundary); err != nil {
@@ -94,21 +96,21 @@ func (s *Service) CreateRole(ctx context.Context, call *wire.Call, in *createRol
 	role := identity.Role{
 		AccountID: call.Caller.AccountID, Partition: s.Partition, Path: in.Path, Name: in.RoleName,
 		ID:          identity.NewID(s.Random, identity.RoleID, call.Caller.AccountID),
-		Description: in.Description, TrustPolicy: in.AssumeRolePolicyDocument, MaxSessionDuration: 3600,
+		Description: in.Description, TrustPolicy: in.AssumeRolePolicyDocument, TrustedIDs: trusted, MaxSessionDuration: 3600,
 		Permissions: identity.Permissions{Boundary: in.PermissionsBoundary},
 		Tags:        tagsOf(in.Tags), CreatedAt: s.Now(),
 	}
 	if in.MaxSessionDuration != nil {
 		role.MaxSessionDuration = *in.MaxSessionDuration
 	}
-	err := s.Store.Commit(ctx, s.Directory.Roles.Create(directory.Key(role.AccountID, role.Name), role))
+	err = s.Store.Commit(ctx, s.Directory.Roles.Create(directory.Key(role.AccountID, role.Name), role))
 	switch {
 	case errors.Is(err, store.ErrExists):
 		return nil, errEntityAlreadyExists("Role with name %s already exists.", in.RoleName)
 	case err != nil:
 		return nil, err
 	}
-	out := describeWholeRole(&role)
+	out := s.describeWholeRole(&role)
 	out.Role.MaxSessionDuration = 0 // IAM's answer to CreateRole does not have it
 	return out, nil
 }
@@ -120,7 +122,7 @@ func (s *Service) GetRole(ctx context.Context, call *wire.Call, in *roleInput) (
 	if err != nil {
 		return nil, err
 	}
-	return describeWholeRole(&role), nil
+	return s.describeWholeRole(&role), nil
 }
 
 // listInput is the input of operations that list the account's roles or users.
@@ -157,7 +159,7 @@ func (s *Service) ListRoles(_ context.Context, call *wire.Call, in *listInput) (
 			break
 		}
 		last = key
-		out.Roles = append(out.Roles, describeRole(&role.Role))
+		out.Roles = append(out.Roles, s.describeRole(&role.Role))
 	}
 	return out, nil
 }
@@ -205,11 +207,12 @@ type updateTrustInput struct {
 // UpdateAssumeRolePolicy replaces the trust policy.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateAssumeRolePolicy.html.
 func (s *Service) UpdateAssumeRolePolicy(ctx context.Context, call *wire.Call, in *updateTrustInput) (*empty, error) {
-	if err := s.checkTrustPolicy(in.PolicyDocument); err != nil {
+	trusted, err := s.checkTrustPolicy(in.PolicyDocument)
+	if err != nil {
 		return nil, err
 	}
 	return &empty{}, s.updateRole(ctx, call, in.RoleName, func(r *identity.Role) error {
-		r.TrustPolicy = in.PolicyDocument
+		r.TrustPolicy, r.TrustedIDs = in.PolicyDocument, trusted
 		return nil
 	})
 }
@@ -246,19 +249,25 @@ func roleError(err error, name string) error {
 	}
 }
 
-// checkTrustPolicy refuses a trust policy that does not parse, is too large, or names roles or users that do not exist.
-func (s *Service) checkTrustPolicy(text string) error {
+// checkTrustPolicy refuses a trust policy that does not parse, is too large, or names roles or users that do not exist, and returns the
+// unique ids of those that do, by ARN.
+func (s *Service) checkTrustPolicy(text string) (trusted map[string]string, err error) {
 	parsed, err := policy.Parse(policy.Trust, text)
 	if err != nil {
-		return errMalformedPolicyDocument(err.Error())
+		return nil, errMalformedPolicyDocument(err.Error())
 	}
 	if size := documentSize(text); size > maxTrustPolicy {
-		return errLimitExceeded("Cannot exceed quota for ACLSizePerRole: %d", maxTrustPolicy)
+		return nil, errLimitExceeded("Cannot exceed quota for ACLSizePerRole: %d", maxTrustPolicy)
 	}
+	trusted = map[string]string{}
 	for _, principal := range parsed.Principals() {
-		if !s.Directory.PrincipalExists(principal) {
-			return errMalformedPolicyDocument(`Invalid principal in policy: "AWS":"` + principal + `"`)
+		id, exists := s.Directory.PrincipalID(principal)
+		switch {
+		case !exists:
+			return nil, errMalformedPolicyDocument(`Invalid principal in policy: "AWS":"` + principal + `"`)
+		case id != "":
+			trusted[principal] = id
 		}
 	}
-	return nil
+	return trusted, nil
 }

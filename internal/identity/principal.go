@@ -27,6 +27,10 @@ type Role struct {
 	ID          string `json:"id"` // AROA…; a role made again under the same name has another
 	Description string `json:"description,omitempty"`
 	TrustPolicy string `json:"trustPolicy"` // as the caller wrote it
+
+	// TrustedIDs are the unique ids of the roles and users that the trust policy names, by their ARNs in it, as they were when it was
+	// written. Whom it does not have is known by the ARN.
+	TrustedIDs map[string]string `json:"trustedIds,omitempty"`
 	Permissions
 	MaxSessionDuration int32     `json:"maxSessionDuration"` // seconds, 3600 to 43200
 	Tags               []Tag     `json:"tags,omitempty"`
