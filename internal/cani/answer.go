@@ -13,12 +13,14 @@ type Verdict string
 
 // The verdicts.
 const (
-	Allowed Verdict = "allowed"
-	Denied  Verdict = "denied"
-	Unknown Verdict = "unknown" // a fact that it depends on could not be established
+	Allowed  Verdict = "allowed"
+	Denied   Verdict = "denied"
+	Unknown  Verdict = "unknown"  // a fact that it depends on could not be established
+	Unneeded Verdict = "unneeded" // of a link only: it does not allow, and another one makes up for it
 )
 
-// Link is one of the things that must all hold: the association, the role's trust policy, its permissions, and so on.
+// Link is one of the things that must hold: the association, the role's trust policy, its permissions, and so on. Links of the same
+// name are the two sides of one thing.
 type Link struct {
 	Name        string   `json:"name"` // association, trust policy, target role, permissions, session policy, …
 	Of          string   `json:"of"`   // ARN of the role, policy or resource; id of the association
@@ -27,6 +29,8 @@ type Link struct {
 	Policy      string   `json:"policy,omitempty"`      // name of the policy that decided
 	Statement   int      `json:"statement,omitempty"`   // of the policy that decided, from 1
 	MissingKeys []string `json:"missingKeys,omitempty"` // condition keys that an Allow asks for, and the request does not have
+
+	MissingPermissions []string `json:"missingPermissions,omitempty"` // of whoever asks, without which it is not known: iam:GetRole
 }
 
 // Answer is a verdict and the path to it.
@@ -38,19 +42,27 @@ type Answer struct {
 	Namespace      string  `json:"namespace,omitempty"`
 	ServiceAccount string  `json:"serviceAccount,omitempty"`
 	Association    string  `json:"association,omitempty"` // its id
+	Principal      string  `json:"principal,omitempty"`   // ARN, if the question is about one and not about a pod
 	Role           string  `json:"role,omitempty"`        // ARN of the role whose session does it in the end
 	Path           []Link  `json:"path"`                  // in the order in which a real exchange and request meet them
+
+	NotLookedAt []string `json:"notLookedAt"` // what might say otherwise
 }
 
 func newAnswer(req *Request) *Answer {
-	return &Answer{Verdict: Allowed, Action: req.Action, Resource: req.Resource}
+	return &Answer{
+		Verdict: Allowed, Action: req.Action, Resource: req.Resource,
+		NotLookedAt: []string{"policies of organizations and of network endpoints"},
+	}
 }
 
-// add takes in a link. One that is known to be broken decides; else one that is not known does.
-func (a *Answer) add(link Link) {
-	a.Path = append(a.Path, link)
-	if link.Verdict == Denied || link.Verdict == Unknown && a.Verdict == Allowed {
-		a.Verdict = link.Verdict
+// add takes in links. One that is known to be broken decides; else one that is not known does.
+func (a *Answer) add(links ...Link) {
+	a.Path = append(a.Path, links...)
+	for _, link := range links {
+		if link.Verdict == Denied || link.Verdict == Unknown && a.Verdict == Allowed {
+			a.Verdict = link.Verdict
+		}
 	}
 }
 
@@ -63,23 +75,31 @@ func (a *Answer) Broken() *Link {
 	return &a.Path[i]
 }
 
-// conclude fills in what policies say. err is why some of them could not be read: what the others say then stands only if it stands
-// whatever those say, which is so for an explicit Deny, and for a trust policy that does not allow.
-func (l *Link) conclude(e policy.Explanation, err error) {
-	d := e.Decision
-	final := !d.Allowed && (d.Explicit || d.Cause == policy.Trust)
-	if err != nil && !final {
-		l.Verdict, l.Why = Unknown, err.Error()
+// unknown makes the link one that could not be established.
+func (l *Link) unknown(err error) {
+	l.Verdict, l.Why, l.MissingPermissions = Unknown, err.Error(), missingPermissions(err)
+}
+
+// conclude fills in what the policies of a kind say. err is why some of them could not be read: only a Deny of the others stands then.
+func (l *Link) conclude(step *policy.Step, err error) {
+	d := step.Decision
+	if err != nil && !d.Explicit {
+		l.unknown(err)
 		return
 	}
-	l.Verdict, l.Why = Denied, e.String()
-	if d.Allowed {
+	l.Why = step.String()
+	switch {
+	case d.Allowed:
 		l.Verdict = Allowed
+	case d.Explicit || step.Needed:
+		l.Verdict = Denied
+	default:
+		l.Verdict = Unneeded
 	}
 	if d.Policy != nil {
 		l.Policy, l.Statement = d.Policy.Name, d.Statement.Number
 	}
-	for _, c := range e.Candidates {
+	for _, c := range step.Candidates {
 		for _, f := range c.Failures {
 			if f.Element == "Condition" && len(f.Seen) == 0 && !slices.Contains(l.MissingKeys, f.Key) {
 				l.MissingKeys = append(l.MissingKeys, f.Key)
@@ -104,22 +124,22 @@ func (a *Answer) String() string {
 	b.WriteString("\nPath:\n")
 	for i := range a.Path {
 		link := &a.Path[i]
-		mark := map[Verdict]string{Allowed: "✓", Denied: "✗", Unknown: "?"}[link.Verdict]
+		mark := map[Verdict]string{Allowed: "✓", Denied: "✗", Unknown: "?", Unneeded: "–"}[link.Verdict]
 		why, _, _ := strings.Cut(link.Why, "\n")
 		if link == broken {
 			why = "see above"
 		}
 		fmt.Fprintf(&b, "  %s %s of %s: %s\n", mark, link.Name, link.Of, why)
 	}
-	if a.Verdict == Allowed {
-		b.WriteString("\nNot looked at: policies of the resource, of organizations and of network endpoints.\n")
+	if len(a.NotLookedAt) > 0 {
+		fmt.Fprintf(&b, "\nNot looked at: %s.\n", strings.Join(a.NotLookedAt, "; "))
 	}
 	return b.String()
 }
 
 func (a *Answer) who() string {
 	if a.ServiceAccount == "" {
-		return a.Role
+		return a.Principal
 	}
 	return a.Namespace + "/" + a.ServiceAccount + " of cluster " + a.Cluster
 }

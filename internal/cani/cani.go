@@ -1,9 +1,9 @@
 // Package cani answers whether a pod may do something and, if not, which link of the chain from its service account to the action is
-// broken. It asks nobody for permission: it reads associations, roles and policies through the EKS and IAM APIs, and evaluates them
+// broken; and the same of users and roles. It asks nobody for permission: it reads associations, roles and policies through the EKS and IAM APIs, and evaluates them
 // with the policy package as an exchange of the pod's token and its request would. So it answers alike for podid and for AWS.
 //
-// It changes nothing, and it does not read what only the owner of a resource or an organization knows: policies of resources other
-// than roles, service and resource control policies, endpoint policies. A fact that it needs and cannot read makes the answer
+// It changes nothing. Of the policies of resources it reads those of roles and buckets, others can be given; it does not look at service
+// and resource control policies of organizations, nor at endpoint policies. A fact that it needs and cannot read makes the answer
 // [Unknown], never [Denied].
 package cani
 
@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/policy"
 )
 
 // parallelReads is how many associations or roles are read at the same time; few enough for AWS not to throttle.
@@ -68,6 +69,13 @@ type Request struct {
 	// Context has condition keys that only the request itself can know, such as s3:prefix or aws:SourceIp. It goes before what
 	// is known otherwise. Two values or more make a multivalued key.
 	Context map[string][]string
+	// ResourcePolicy is the text of the resource's policy, where it is to be judged by that and not by the one that can be read; empty
+	// if the resource has none.
+	ResourcePolicy *string
+	// ResourceAccount is the account that owns the resource, where its ARN does not say so and it is not that of the credentials.
+	ResourceAccount string
+
+	resourcePolicy *policy.Named // ResourcePolicy, compiled by Validate
 }
 
 var actionForm = regexp.MustCompile(`^[A-Za-z0-9-]+:[A-Za-z0-9]+$`)
@@ -81,6 +89,16 @@ func (r *Request) Validate() error {
 	case r.Resource != "*" && (err != nil || strings.ContainsAny(r.Resource, "*?")):
 		return fmt.Errorf(`resource %q: want the ARN of one resource without wildcards, such as arn:aws:s3:::demo/file.txt, `+
 			`or "*" for an action that is about none in particular`, r.Resource)
+	}
+	if r.ResourceAccount != "" && !identity.ValidAccountID(r.ResourceAccount) {
+		return fmt.Errorf("resource account %q: want twelve digits", r.ResourceAccount)
+	}
+	if r.ResourcePolicy != nil && *r.ResourcePolicy != "" {
+		compiled, err := policy.Parse(policy.Resource, *r.ResourcePolicy)
+		if err != nil {
+			return fmt.Errorf("resource policy: %w", err)
+		}
+		r.resourcePolicy = &policy.Named{Name: "given", Policy: compiled}
 	}
 	for key := range r.Context {
 		if prefix, name, _ := strings.Cut(key, ":"); prefix == "" || name == "" {
@@ -113,25 +131,29 @@ func (a *Asker) Pod(ctx context.Context, clusterName string, pod identity.Subjec
 	if f.roles, err = r.roles(ctx, f.needs(&req)); err != nil {
 		return nil, err
 	}
-	return a.judgePod(f, pod, &req), nil
+	f.resource = r.resource(ctx, &req)
+	return a.judgePod(f, pod, &req), ctx.Err()
 }
 
-// Role answers whether a session of a role may do something, whoever is in it. It has no session tags but those in the request's
-// context (aws:PrincipalTag/…).
-func (a *Asker) Role(ctx context.Context, arn string, req Request) (*Answer, error) {
-	_, _, err := identity.ParseRoleARN(arn)
-	if err := cmp.Or(req.Validate(), err); err != nil {
+// Principal answers whether a principal may do something: a user, any session of a role, one session of it, or the root user of an
+// account. A session has no session tags but those in the request's context (aws:PrincipalTag/…).
+func (a *Asker) Principal(ctx context.Context, arn string, req Request) (*Answer, error) {
+	if err := req.Validate(); err != nil {
 		return nil, err
 	}
 	r := newReader(a.cfg.AWS)
 	if err := r.findAccount(ctx); err != nil {
 		return nil, err
 	}
-	roles, err := r.roles(ctx, append(assumed(&req), arn))
+	who, err := a.principal(ctx, r, arn)
 	if err != nil {
 		return nil, err
 	}
-	return a.judgeRole(roles, arn, &req), nil
+	roles, err := r.roles(ctx, assumed(&req))
+	if err != nil {
+		return nil, err
+	}
+	return a.judgePrincipal(who, roles, r.resource(ctx, &req), &req), ctx.Err()
 }
 
 // Who answers for every service account of a cluster that has an association, in the order of their names.
@@ -169,15 +191,15 @@ func (a *Asker) Who(ctx context.Context, clusterName string, req Request) ([]*An
 	if err != nil {
 		return nil, err
 	}
-	answers := make([]*Answer, len(all))
+	answers, on := make([]*Answer, len(all)), r.resource(ctx, &req)
 	for i, f := range all {
-		f.roles = roles
+		f.roles, f.resource = roles, on
 		answers[i] = a.judgePod(f, identity.Subject{ServiceAccount: f.association.ServiceAccount}, &req)
 	}
 	slices.SortFunc(answers, func(a, b *Answer) int {
 		return strings.Compare(a.Namespace+"/"+a.ServiceAccount, b.Namespace+"/"+b.ServiceAccount)
 	})
-	return answers, nil
+	return answers, ctx.Err()
 }
 
 // read begins to read: who asks, and the cluster.

@@ -39,6 +39,7 @@ const (
 var cases = map[string]struct {
 	trust   string                                                // of the role, PodTrust if empty
 	policy  string                                                // of the role
+	bucket  string                                                // statements of the bucket's policy; ROLE is the role that reads
 	target  string                                                // trust policy of a target role, which has the policy then; ROLE is the first role's ARN
 	change  func(*eks.CreatePodIdentityAssociationInput)          // of the association
 	after   func(t *testing.T, s *servertest.Server, role string) // once it is there
@@ -142,6 +143,50 @@ var cases = map[string]struct {
 		after: bound("arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"), want: cani.Denied, broken: "permissions",
 	},
 
+	"bucket policy": {bucket: onBucket("Allow", `{"AWS":"ROLE"}`, ""), want: cani.Allowed},
+	"bucket policy besides the role's": {
+		policy: allow("s3:GetObject", object, ""), bucket: onBucket("Allow", `{"AWS":"ROLE"}`, ""), want: cani.Allowed,
+	},
+	"bucket policy for everybody": {bucket: onBucket("Allow", `"*"`, ""), want: cani.Allowed},
+	"bucket policy for the account": {
+		bucket: onBucket("Allow", `{"AWS":"111122223333"}`, ""), want: cani.Denied, broken: "permissions",
+	},
+	"bucket policy for somebody else": {
+		bucket: onBucket("Allow", `{"AWS":"`+servertest.AdminARN+`"}`, ""), want: cani.Denied, broken: "permissions",
+	},
+	"bucket policy denies": {
+		policy: allowAll, bucket: onBucket("Deny", `{"AWS":"ROLE"}`, ""), want: cani.Denied, broken: "resource policy",
+	},
+	"bucket policy, but the role denies": {
+		policy: allowDeny("s3:GetObject"), bucket: onBucket("Allow", `{"AWS":"ROLE"}`, ""), want: cani.Denied, broken: "permissions",
+	},
+	"bucket policy by every session tag": {
+		bucket: onBucket("Allow", `{"AWS":"ROLE"}`, tagConditions("aws:PrincipalTag/")), want: cani.Allowed,
+	},
+	"bucket policy by another tag": {
+		bucket: onBucket("Allow", `{"AWS":"ROLE"}`, `{"StringEquals":{"aws:PrincipalTag/kubernetes-namespace":"b"}}`), want: cani.Denied, broken: "permissions",
+	},
+	"bucket policy by the principal's ARN": {
+		bucket: onBucket("Allow", `"*"`, `{"ArnEquals":{"aws:PrincipalArn":"ROLE"}}`), after: bound("arn:aws:iam::aws:policy/AmazonDynamoDBReadOnlyAccess"),
+		want: cani.Allowed,
+	},
+	"bucket policy beyond the boundary": {
+		bucket: onBucket("Allow", `{"AWS":"ROLE"}`, ""), after: bound("arn:aws:iam::aws:policy/AmazonDynamoDBReadOnlyAccess"),
+		want: cani.Denied, broken: "permissions boundary",
+	},
+	"bucket policy beyond the session policy": {
+		bucket: onBucket("Allow", `{"AWS":"ROLE"}`, ""), change: sessionPolicy(allow("s3:PutObject", object, "")), want: cani.Denied, broken: "session policy",
+	},
+	"bucket policy for the target role": {
+		target: trustRole(""), bucket: onBucket("Allow", `{"AWS":"ROLE-target"}`, ""), want: cani.Allowed,
+	},
+	"bucket policy for the first role only": {
+		target: trustRole(""), bucket: onBucket("Allow", `{"AWS":"ROLE"}`, ""), want: cani.Denied, broken: "permissions",
+	},
+	"owner of the resource": {
+		policy: allow("s3:GetObject", object, `{"StringEquals":{"aws:ResourceAccount":"111122223333","s3:ResourceAccount":"111122223333"}}`), want: cani.Allowed,
+	},
+
 	"condition on the request": {
 		policy: allow("s3:ListBucket", bucket, `{"StringEquals":{"s3:prefix":"a/"}}`), action: "s3:ListBucket", on: bucket,
 		context: map[string][]string{"s3:prefix": {"a/"}}, want: cani.Allowed,
@@ -171,7 +216,8 @@ var cases = map[string]struct {
 }
 
 // texts are what broken links say.
-var texts = map[string]string{"permissions": "identity-based policy", "session policy": "session policy", "permissions boundary": "permissions boundary"}
+var texts = map[string]string{"permissions": "identity-based policy", "session policy": "session policy", "permissions boundary": "permissions boundary",
+	"resource policy": `resource-based policy "data"`}
 
 const pods = `{"Service":"pods.eks.amazonaws.com"}`
 
@@ -204,6 +250,14 @@ func allow(action, resource, condition string) string {
 
 func allowDeny(denied string) string {
 	return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"` + denied + `","Resource":"*"}]}`
+}
+
+// onBucket is a statement of a bucket's policy about its objects.
+func onBucket(effect, principal, condition string) string {
+	if condition != "" {
+		condition = `,"Condition":` + condition
+	}
+	return `{"Effect":"` + effect + `","Principal":` + principal + `,"Action":"s3:GetObject","Resource":"` + bucket + `/*"` + condition + `}`
 }
 
 func trust(condition string) string {
@@ -291,6 +345,7 @@ func TestPod(t *testing.T) {
 				setTrust(fill.Replace(test.target))(t, s, account.Name+"-target")
 			}
 			s.Associate(cluster, account, role, change)
+			setBucketPolicy(t, s, fill.Replace(test.bucket))
 			if test.after != nil {
 				test.after(t, s, account.Name)
 			}
@@ -330,6 +385,22 @@ func newServer(t *testing.T) *servertest.Server {
 	s.MakeRole("other", servertest.Trust(`{"AWS":"`+servertest.AccountID+`"}`, `["sts:AssumeRole","sts:TagSession"]`, ""), "")
 	s.MakeRole("closed", servertest.PodTrust, "")
 	return s
+}
+
+// setBucketPolicy gives the bucket a policy of these statements, or none.
+func setBucketPolicy(t *testing.T, s *servertest.Server, statements string) {
+	t.Helper()
+	client := s3.NewFromConfig(s.Admin, func(o *s3.Options) { o.UsePathStyle = true })
+	var err error
+	if statements == "" {
+		_, err = client.DeleteBucketPolicy(t.Context(), &s3.DeleteBucketPolicyInput{Bucket: aws.String("data")})
+	} else {
+		text := `{"Version":"2012-10-17","Statement":[` + statements + `]}`
+		_, err = client.PutBucketPolicy(t.Context(), &s3.PutBucketPolicyInput{Bucket: aws.String("data"), Policy: &text})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func asker(t *testing.T, cfg aws.Config) *cani.Asker {

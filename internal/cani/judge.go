@@ -3,9 +3,7 @@ package cani
 import (
 	"cmp"
 	"fmt"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/podid/podid/internal/identity"
 	"github.com/podid/podid/internal/policy"
@@ -15,7 +13,8 @@ import (
 type facts struct {
 	cluster     *identity.Cluster
 	association *identity.Association // nil if there is none
-	roles       map[string]*role      // all that needs names, by ARN
+	roles       map[string]*entity    // all that needs names, by ARN
+	resource    *resource
 }
 
 // needs are the roles that have to be read.
@@ -30,7 +29,7 @@ func (f *facts) needs(req *Request) []string {
 	return arns
 }
 
-// assumed is the role that the request itself would assume: a role is the one resource whose policy is read.
+// assumed is the role that the request itself would assume: that of a role is a policy that is read with the role.
 func assumed(req *Request) []string {
 	_, _, err := identity.ParseRoleARN(req.Resource)
 	action := strings.ToLower(req.Action)
@@ -38,21 +37,6 @@ func assumed(req *Request) []string {
 		return nil
 	}
 	return []string{req.Resource}
-}
-
-// session is a session of a role, as the exchange of a token or assuming a role makes it.
-type session struct {
-	*role
-	identity.Session
-	policies    []*policy.Named // session policies
-	policiesErr error           // why they are not there
-	region      string          // that its requests go to
-}
-
-func (s *session) caller() *identity.Caller {
-	return &identity.Caller{
-		Type: identity.CallerAssumedRole, AccountID: s.AccountID, ARN: s.Session.ARN(), UserID: s.Session.ID(), Session: &s.Session,
-	}
 }
 
 // judgePod walks the path from the service account to the action.
@@ -72,36 +56,40 @@ func (a *Asker) judgePod(f *facts, pod identity.Subject, req *Request) *Answer {
 	if !found.DisableSessionTags {
 		tags = identity.PodSessionTags(f.cluster, pod)
 	}
-	s := a.newSession(f.roles[found.RoleARN], identity.PodSessionName(f.cluster.Name, pod.PodName, AnyPodUID), tags, f.cluster.Region)
-	answer.add(a.exchange(f.cluster, s, req))
-	if found.TargetRoleARN != "" && !s.missing {
+	p := a.session(f.roles[found.RoleARN], identity.PodSessionName(f.cluster.Name, pod.PodName, AnyPodUID), tags, f.cluster.Region)
+	answer.add(a.exchange(f.cluster, p, req))
+	if found.TargetRoleARN != "" && !p.missing {
 		target, given := f.roles[found.TargetRoleARN], map[string][]string{}
 		if found.ExternalID != "" {
 			given["sts:ExternalId"] = []string{found.ExternalID}
 		}
-		answer.add(a.assume("target role", s, target, "sts:AssumeRole", given))
-		s = a.newSession(target, s.Name, tags, f.cluster.Region)
+		answer.add(a.assume("target role", p, target, "sts:AssumeRole", given)...)
+		p = a.session(target, p.caller.Session.Name, tags, f.cluster.Region)
 	}
-	if s.missing {
+	if p.missing {
 		return answer
 	}
 	if found.Policy != "" {
-		s.restrict(found)
+		p.restrict(found)
 	}
-	a.judgeRequest(answer, s, f.roles, req)
+	a.judgeRequest(answer, p, f.roles, f.resource, req)
 	return answer
 }
 
-// judgeRole is about a session of a role that somebody has.
-func (a *Asker) judgeRole(roles map[string]*role, arn string, req *Request) *Answer {
+// judgePrincipal is about a principal that somebody is.
+func (a *Asker) judgePrincipal(p *principal, roles map[string]*entity, on *resource, req *Request) *Answer {
 	answer := newAnswer(req)
-	answer.Role = arn
-	r := roles[arn]
-	if r.missing {
-		answer.add(Link{Name: "role", Of: arn, Verdict: Denied, Why: "there is no such role"})
+	answer.Principal = p.caller.ARN
+	kind := "user"
+	if p.caller.Session != nil {
+		kind, answer.Role = "role", p.arn
+		answer.NotLookedAt = append(answer.NotLookedAt, "session policies, and session tags that are not given with --context")
+	}
+	if p.missing {
+		answer.add(Link{Name: kind, Of: p.arn, Verdict: Denied, Why: "there is no such " + kind})
 		return answer
 	}
-	a.judgeRequest(answer, a.newSession(r, "any-session", nil, a.cfg.AWS.Region), roles, req)
+	a.judgeRequest(answer, p, roles, on, req)
 	return answer
 }
 
@@ -111,35 +99,15 @@ func noAssociation(cluster string, account identity.ServiceAccount) Link {
 			"--cluster-name %[1]s --namespace %[2]s --service-account %[3]s --role-arn ROLE_ARN", cluster, account.Namespace, account.Name)}
 }
 
-func (a *Asker) newSession(r *role, name string, tags []identity.Tag, region string) *session {
-	s := &session{role: r, region: region, Session: identity.Session{
-		RoleARN: r.arn, RoleID: r.id, AccountID: r.accountID, Name: name, Tags: tags, IssuedAt: a.cfg.Now(),
-	}}
-	for _, tag := range tags {
-		s.TransitiveTagKeys = append(s.TransitiveTagKeys, tag.Key)
-	}
-	return s
-}
-
-// restrict gives the session the association's session policy.
-func (s *session) restrict(from *identity.Association) {
-	compiled, err := policy.Parse(policy.Session, from.Policy)
-	if err != nil {
-		s.policiesErr = fmt.Errorf("reading the session policy of %s: %w", from.ID, err)
-		return
-	}
-	s.policies = []*policy.Named{{Name: from.ID, Policy: compiled}}
-}
-
 // exchange judges whether EKS Auth may assume the role for the pod.
-func (a *Asker) exchange(cluster *identity.Cluster, s *session, req *Request) Link {
-	link := Link{Name: "trust policy", Of: s.arn}
+func (a *Asker) exchange(cluster *identity.Cluster, p *principal, req *Request) Link {
+	link := Link{Name: "trust policy", Of: p.arn}
 	switch {
-	case s.missing:
+	case p.missing:
 		link.Verdict, link.Why = Denied, "there is no such role"
 		return link
-	case s.trustErr != nil:
-		link.Verdict, link.Why = Unknown, s.trustErr.Error()
+	case p.trustErr != nil:
+		link.unknown(p.trustErr)
 		return link
 	}
 	keys := a.requestKeys(cluster.Region)
@@ -150,92 +118,80 @@ func (a *Asker) exchange(cluster *identity.Cluster, s *session, req *Request) Li
 	for _, key := range []string{"aws:SourceOrgID", "aws:SourceOrgPaths"} { // of EKS's call, and only the caller of cani can know them
 		setValues(keys, key, req.Context[key])
 	}
-	assumeKeys(keys, &s.Session, s.role)
-	in := &policy.Inputs{Resource: s.trust}
-	link.conclude(explainAll(policy.Principal{Service: identity.PodIdentityService}, withTags("sts:AssumeRole", s.Tags), s.arn, keys, in), nil)
-	return link
+	setAssume(keys, p.caller.Session.Name, p.sessionTags(), p.entity)
+	var actions [][]Link
+	for _, action := range withTags("sts:AssumeRole", p.sessionTags()) {
+		request := &policy.Request{Action: action, Resource: p.arn, Principal: policy.Principal{Service: identity.PodIdentityService}, Context: keys}
+		link := link
+		link.conclude(&policy.Steps(request, &policy.Inputs{Resource: p.trust})[0], nil)
+		actions = append(actions, []Link{link})
+	}
+	return first(actions)[0]
 }
 
-// assume judges whether a session may assume another role, and hand its tags down. given are further condition keys.
-func (a *Asker) assume(name string, from *session, to *role, action string, given map[string][]string) Link {
-	link := Link{Name: name, Of: to.arn}
+// assume judges whether a principal may assume a role, and hand its tags down. given are further condition keys.
+func (a *Asker) assume(name string, from *principal, to *entity, action string, given map[string][]string) []Link {
 	if to.missing {
-		link.Verdict, link.Why = Denied, "there is no such role"
-		return link
+		return []Link{{Name: name, Of: to.arn, Verdict: Denied, Why: "there is no such role"}}
+	}
+	sessionName := "any-session"
+	if from.caller.Session != nil {
+		sessionName = from.caller.Session.Name
 	}
 	keys := a.requestKeys(from.region)
-	principalKeys(keys, from)
-	assumeKeys(keys, &from.Session, to)
+	setPrincipal(keys, from)
+	setAssume(keys, sessionName, from.sessionTags(), to)
 	for key, values := range given {
 		setValues(keys, key, values)
 	}
-	in := &policy.Inputs{
-		Identity: from.role.policies, Boundary: from.boundary, Session: from.policies, Resource: to.trust,
-		SameAccount: true, // of roles in two accounts never both are known
+	label := [2]string{name, to.arn}
+	var actions [][]Link
+	for _, action := range withTags(action, from.sessionTags()) {
+		q := &question{
+			who: from, action: action, on: to.arn, keys: keys, resource: to.trust, kind: policy.Trust, same: from.accountID == to.accountID, err: to.trustErr,
+		}
+		actions = append(actions, q.links(names{policy.Identity: label, policy.Boundary: label, policy.Session: label, policy.Trust: label}))
 	}
-	e := explainAll(policy.Principal{Caller: from.caller()}, withTags(action, from.Tags), to.arn, keys, in)
-	err := cmp.Or(from.role.policiesErr, from.boundaryErr, from.policiesErr)
-	// Without the trust policy only one of the two sides is known. In another account it decides if it does not allow.
-	if e.Decision.Allowed || from.accountID == to.accountID {
-		err = cmp.Or(err, to.trustErr)
-	}
-	link.conclude(e, err)
-	return link
+	return first(actions)
 }
 
-// judgeRequest judges the request of a session: each kind of policy is a link, for all of them must allow.
-func (a *Asker) judgeRequest(answer *Answer, s *session, roles map[string]*role, req *Request) {
+// judgeRequest judges the request itself. Each kind of policy is a link.
+func (a *Asker) judgeRequest(answer *Answer, p *principal, roles map[string]*entity, on *resource, req *Request) {
 	if arns := assumed(req); len(arns) > 0 {
-		answer.add(a.assume("assumed role", s, roles[arns[0]], req.Action, req.Context))
+		answer.add(a.assume("assumed role", p, roles[arns[0]], req.Action, req.Context)...)
 		return
 	}
 	if strings.EqualFold(req.Action, "sts:GetCallerIdentity") {
 		// See https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html.
-		answer.add(Link{Name: "permissions", Of: s.arn, Verdict: Allowed, Why: "everybody may ask who they are, whatever policies say"})
+		answer.add(Link{Name: "permissions", Of: p.arn, Verdict: Allowed, Why: "everybody may ask who they are, whatever policies say"})
 		return
 	}
-	keys := a.requestKeys(s.region)
-	principalKeys(keys, s)
+	keys := a.requestKeys(p.region)
+	setPrincipal(keys, p)
+	if on.accountID != "" {
+		keys.Set("aws:ResourceAccount", on.accountID)
+		if strings.HasPrefix(strings.ToLower(req.Action), "s3:") {
+			keys.Set("s3:ResourceAccount", on.accountID)
+		}
+	}
 	for key, values := range req.Context {
 		setValues(keys, key, values)
 	}
-	judge := func(name, of string, kind policy.Kind, policies []*policy.Named, err error) {
-		link := Link{Name: name, Of: of}
-		in := &policy.Inputs{Identity: policies, SameAccount: true}
-		e := explainAll(policy.Principal{Caller: s.caller()}, []string{req.Action}, req.Resource, keys, in)
-		e.Decision.Cause = kind // judged alone, policies of all three kinds work alike
-		link.conclude(e, err)
-		answer.add(link)
+	q := &question{
+		who: p, action: req.Action, on: req.Resource, keys: keys, resource: on.policy, kind: policy.Resource, same: on.sameAccount(p.accountID),
+		must: on.mustAllow, err: on.err,
 	}
-	judge("permissions", s.arn, policy.Identity, s.role.policies, s.role.policiesErr)
-	if s.policies != nil || s.policiesErr != nil {
-		judge("session policy", answer.Association, policy.Session, s.policies, s.policiesErr)
+	boundary := p.arn
+	if p.boundary != nil {
+		boundary = p.boundary.ARN
 	}
-	switch {
-	case s.boundary != nil:
-		judge("permissions boundary", s.boundary.ARN, policy.Boundary, []*policy.Named{s.boundary}, nil)
-	case s.boundaryErr != nil:
-		judge("permissions boundary", s.arn, policy.Boundary, nil, s.boundaryErr)
+	answer.add(q.links(names{
+		policy.Identity: {"permissions", p.arn}, policy.Session: {"session policy", p.policyOf}, policy.Boundary: {"permissions boundary", boundary},
+		policy.Resource: {"resource policy", req.Resource},
+	})...)
+	if on.unread {
+		answer.NotLookedAt = append(answer.NotLookedAt, "the policy of the resource, if it has one")
 	}
-	if arn, err := identity.ParseARN(req.Resource); err == nil && identity.ValidAccountID(arn.AccountID) && arn.AccountID != s.AccountID {
-		answer.add(Link{Name: "resource policy", Of: req.Resource, Verdict: Unknown, Why: "the resource belongs to account " + arn.AccountID +
-			", so its own policy must allow the request too, and that is not read"})
-	}
-}
-
-// explainAll explains the first action that is denied, or else the first of all.
-func explainAll(who policy.Principal, actions []string, resource string, keys *policy.Context, in *policy.Inputs) policy.Explanation {
-	var first policy.Explanation
-	for i, action := range actions {
-		e := policy.Explain(&policy.Request{Action: action, Resource: resource, Principal: who, Context: keys}, in)
-		if i == 0 {
-			first = e
-		}
-		if !e.Decision.Allowed {
-			return e
-		}
-	}
-	return first
 }
 
 // withTags are the actions that a role's trust policy is asked for: tags need an action of their own.
@@ -245,47 +201,3 @@ func withTags(action string, tags []identity.Tag) []string {
 	}
 	return []string{action, "sts:TagSession"}
 }
-
-// requestKeys are the condition keys that every request has. The address it comes from is not among them, for nobody knows it.
-func (a *Asker) requestKeys(region string) *policy.Context {
-	keys, now := new(policy.Context), a.cfg.Now()
-	keys.Set("aws:CurrentTime", now.UTC().Format(time.RFC3339))
-	keys.Set("aws:EpochTime", strconv.FormatInt(now.Unix(), 10))
-	keys.Set("aws:SecureTransport", strconv.FormatBool(a.secure))
-	keys.Set("aws:PrincipalIsAWSService", "false")
-	keys.Set("aws:RequestedRegion", region)
-	return keys
-}
-
-// principalKeys are those that say who asks. Tags of the session go before those of its role.
-func principalKeys(keys *policy.Context, s *session) {
-	keys.Set("aws:PrincipalArn", s.arn)
-	keys.Set("aws:PrincipalAccount", s.AccountID)
-	keys.Set("aws:PrincipalType", string(identity.CallerAssumedRole))
-	keys.Set("aws:userid", s.Session.ID())
-	keys.SetTags("aws:PrincipalTag/", s.role.tags)
-	keys.SetTags("aws:PrincipalTag/", s.Session.Tags)
-	keys.Set("aws:TokenIssueTime", s.IssuedAt.UTC().Format(time.RFC3339))
-}
-
-// assumeKeys are those of assuming a role, for a session of that name and with those tags.
-func assumeKeys(keys *policy.Context, s *identity.Session, to *role) {
-	keys.SetTags("aws:RequestTag/", s.Tags)
-	keys.SetMany("aws:TagKeys", s.TransitiveTagKeys...) // all tags are transitive
-	keys.SetMany("sts:TransitiveTagKeys", s.TransitiveTagKeys...)
-	keys.SetTags("aws:ResourceTag/", to.tags)
-	keys.SetTags("iam:ResourceTag/", to.tags)
-	keys.Set("sts:RoleSessionName", s.Name)
-}
-
-func setValues(keys *policy.Context, key string, values []string) {
-	switch len(values) {
-	case 0:
-	case 1:
-		keys.Set(key, values[0])
-	default:
-		keys.SetMany(key, values...)
-	}
-}
-
-func lastPart(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }

@@ -12,7 +12,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/podid/podid/internal/identity"
@@ -29,22 +31,67 @@ const (
 type reader struct {
 	eks     *eks.Client
 	iam     *iam.Client
+	s3      *s3.Client
 	sts     *sts.Client
-	account string // that the credentials are of; the only one whose roles they can read
+	account string // that the credentials are of; the only one whose roles, users and buckets they can read
 
 	mu      sync.Mutex
 	managed map[string]string // documents of managed policies by ARN, guarded by mu: many roles share one
 }
 
 func newReader(cfg aws.Config) *reader {
-	return &reader{eks: eks.NewFromConfig(cfg), iam: iam.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg), managed: map[string]string{}}
+	return &reader{
+		eks: eks.NewFromConfig(cfg), iam: iam.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg), managed: map[string]string{},
+		s3: s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }), // AWS alone has a name for each bucket
+	}
 }
 
-// call is one call of an API with a deadline.
-func call[In, Out, Opt any](ctx context.Context, op func(context.Context, *In, ...Opt) (*Out, error), in *In) (*Out, error) {
+// call is one call of an API with a deadline. A refusal is told by the permission that it needs.
+func call[In, Out, Opt any](ctx context.Context, permission string, op func(context.Context, *In, ...Opt) (*Out, error), in *In, options ...Opt,
+) (*Out, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return op(ctx, in)
+	out, err := op(ctx, in, options...)
+	var refused smithy.APIError
+	if errors.As(err, &refused) && (refused.ErrorCode() == "AccessDenied" || refused.ErrorCode() == "AccessDeniedException") {
+		err = &refusal{permission, err}
+	}
+	return out, err
+}
+
+// refusal is the error of a read that needs a permission which the credentials in use do not have.
+type refusal struct {
+	permission string // iam:GetRole
+	err        error
+}
+
+func (r *refusal) Error() string {
+	return "this needs the permission " + r.permission + ": " + r.err.Error()
+}
+
+func (r *refusal) Unwrap() error { return r.err }
+
+// missingPermissions collects the permissions of all refusals that an error is made of, each once.
+func missingPermissions(err error) (missing []string) {
+	var visit func(error)
+	visit = func(err error) {
+		switch err := err.(type) {
+		case *refusal:
+			if !slices.Contains(missing, err.permission) {
+				missing = append(missing, err.permission)
+			}
+		case interface{ Unwrap() []error }:
+			for _, e := range err.Unwrap() {
+				visit(e)
+			}
+		default:
+			if inner := errors.Unwrap(err); inner != nil {
+				visit(inner)
+			}
+		}
+	}
+	visit(err)
+	return missing
 }
 
 // pages reads a list page by page. read gets the token of a page and returns that of the next; nil is the first, and the end.
@@ -61,7 +108,7 @@ func pages(read func(token *string) (next *string, err error)) error {
 }
 
 func (r *reader) findAccount(ctx context.Context) error {
-	out, err := call(ctx, r.sts.GetCallerIdentity, &sts.GetCallerIdentityInput{})
+	out, err := call(ctx, "sts:GetCallerIdentity", r.sts.GetCallerIdentity, &sts.GetCallerIdentityInput{})
 	if err != nil {
 		return fmt.Errorf("finding out who asks: %w", err)
 	}
@@ -71,7 +118,7 @@ func (r *reader) findAccount(ctx context.Context) error {
 
 // cluster reads as much of a cluster as session tags and condition keys say of it.
 func (r *reader) cluster(ctx context.Context, name string) (*identity.Cluster, error) {
-	out, err := call(ctx, r.eks.DescribeCluster, &eks.DescribeClusterInput{Name: &name})
+	out, err := call(ctx, "eks:DescribeCluster", r.eks.DescribeCluster, &eks.DescribeClusterInput{Name: &name})
 	var none *ekstypes.ResourceNotFoundException
 	switch {
 	case errors.As(err, &none):
@@ -97,7 +144,7 @@ func (r *reader) associations(ctx context.Context, cluster string, account *iden
 	var ids []string
 	err := pages(func(token *string) (*string, error) {
 		in.NextToken = token
-		out, err := call(ctx, r.eks.ListPodIdentityAssociations, in)
+		out, err := call(ctx, "eks:ListPodIdentityAssociations", r.eks.ListPodIdentityAssociations, in)
 		if err != nil {
 			return nil, err
 		}
@@ -114,7 +161,8 @@ func (r *reader) associations(ctx context.Context, cluster string, account *iden
 
 // association reads one association, nil if it is gone.
 func (r *reader) association(ctx context.Context, cluster, id string) (*identity.Association, error) {
-	out, err := call(ctx, r.eks.DescribePodIdentityAssociation, &eks.DescribePodIdentityAssociationInput{ClusterName: &cluster, AssociationId: &id})
+	in := &eks.DescribePodIdentityAssociationInput{ClusterName: &cluster, AssociationId: &id}
+	out, err := call(ctx, "eks:DescribePodIdentityAssociation", r.eks.DescribePodIdentityAssociation, in)
 	var none *ekstypes.ResourceNotFoundException
 	switch {
 	case errors.As(err, &none):
@@ -134,9 +182,9 @@ func (r *reader) association(ctx context.Context, cluster, id string) (*identity
 }
 
 // roles reads each role once. What could not be read of a role is said in the role; an error is about the question as a whole.
-func (r *reader) roles(ctx context.Context, arns []string) (map[string]*role, error) {
+func (r *reader) roles(ctx context.Context, arns []string) (map[string]*entity, error) {
 	arns = slices.Compact(slices.Sorted(slices.Values(arns)))
-	read := make([]*role, len(arns))
+	read := make([]*entity, len(arns))
 	var group errgroup.Group
 	group.SetLimit(parallelReads)
 	for i, arn := range arns {
@@ -148,7 +196,7 @@ func (r *reader) roles(ctx context.Context, arns []string) (map[string]*role, er
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	byARN := make(map[string]*role, len(arns))
+	byARN := make(map[string]*entity, len(arns))
 	for i, arn := range arns {
 		byARN[arn] = read[i]
 	}

@@ -43,9 +43,10 @@ func TestUnread(t *testing.T) {
 		want    cani.Verdict // empty: no answer at all
 		says    string
 	}{
-		"all":             {`"eks:*","iam:*"`, "allowed", cani.Allowed, ""},
-		"no cluster":      {`"eks:ListPod*","eks:DescribePod*","iam:*"`, "allowed", "", "eks:DescribeCluster"},
-		"no associations": {`"eks:Describe*","iam:*"`, "allowed", "", "eks:ListPodIdentityAssociations"},
+		"all":              {`"eks:*","iam:*","s3:GetBucketPolicy"`, "allowed", cani.Allowed, ""},
+		"no bucket policy": {`"eks:*","iam:*"`, "allowed", cani.Unknown, "s3:GetBucketPolicy"},
+		"no cluster":       {`"eks:ListPod*","eks:DescribePod*","iam:*"`, "allowed", "", "eks:DescribeCluster"},
+		"no associations":  {`"eks:Describe*","iam:*"`, "allowed", "", "eks:ListPodIdentityAssociations"},
 		"no association": {
 			`"eks:DescribeCluster","eks:List*","iam:*"`, "allowed", "", "eks:DescribePodIdentityAssociation",
 		},
@@ -94,7 +95,7 @@ func TestOtherAccounts(t *testing.T) {
 		broken                    string
 	}{
 		"no resource":                       {"lets", "sqs:ListQueues", "*", cani.Unknown, "target role"},
-		"target role":                       {"lets", "s3:GetObject", object, cani.Unknown, "target role"},
+		"target role":                       {"lets", "s3:GetObject", object, cani.Denied, "resource policy"},
 		"target role that is not permitted": {"bars", "s3:GetObject", object, cani.Denied, "target role"},
 		"resource":                          {"near", "s3:GetObject", queue("444455556666"), cani.Unknown, "resource policy"},
 		"resource that is not permitted":    {"near", "sqs:SendMessage", queue("444455556666"), cani.Denied, "permissions"},
@@ -270,7 +271,7 @@ func TestWho(t *testing.T) {
 	s.Associate(servertest.Cluster, account("far"), s.MakeRole("lets", servertest.PodTrust, allow("sts:*", "*", "")),
 		func(in *eks.CreatePodIdentityAssociationInput) { in.TargetRoleArn = &far })
 	s.Associate(servertest.Other, account("elsewhere"), reads, nil)
-	want := []string{"unknown a/far " + far, "allowed a/reader " + reads, "denied a/writer " + writes, "denied b/reader " + reads}
+	want := []string{"denied a/far " + far, "allowed a/reader " + reads, "denied a/writer " + writes, "denied b/reader " + reads}
 	if diff := cmp.Diff(want, ask()); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
@@ -290,14 +291,14 @@ func TestRole(t *testing.T) {
 		"without the tag": {role, getObject, cani.Denied},
 		"with the tag":    {role, tagged, cani.Allowed},
 		"no such role":    {role + "s", tagged, cani.Denied},
-		"another account": {"arn:aws:iam::444455556666:role/web", tagged, cani.Unknown},
+		"another account": {"arn:aws:iam::444455556666:role/web", tagged, cani.Denied}, // no policy of the bucket lets it
 		"another path":    {"arn:aws:iam::111122223333:role/team/web", tagged, cani.Denied},
 	} {
-		if got, err := asked.Role(t.Context(), test.role, test.req); err != nil || got.Verdict != test.want {
+		if got, err := asked.Principal(t.Context(), test.role, test.req); err != nil || got.Verdict != test.want {
 			t.Errorf("%s: got %v, %v; want %s", name, got, err, test.want)
 		}
 	}
-	if got, err := asked.Role(t.Context(), "web", getObject); err == nil {
+	if got, err := asked.Principal(t.Context(), "web", getObject); err == nil {
 		t.Errorf("a name that is no ARN: got %v", got)
 	}
 }

@@ -44,7 +44,7 @@ func (d *Directory) Authorize(req *Request, need Access) (policy.Explanation, er
 		owner = arn.AccountID
 	}
 	in.SameAccount = owner == "" || owner == req.Caller.AccountID
-	return d.decide(req, need, policy.Principal{Caller: req.Caller}, &in), nil
+	return d.decide(req, need, owner, policy.Principal{Caller: req.Caller}, &in), nil
 }
 
 // AuthorizeTrust decides whether a principal may do sts:AssumeRole, sts:TagSession or the like on a role, by the role's trust policy
@@ -60,14 +60,17 @@ func (d *Directory) AuthorizeTrust(req *Request, need Access, who policy.Princip
 		}
 		in.SameAccount = who.Caller.AccountID == role.AccountID
 	}
-	return d.decide(req, need, who, &in), nil
+	return d.decide(req, need, role.AccountID, who, &in), nil
 }
 
-func (d *Directory) decide(req *Request, need Access, who policy.Principal, in *policy.Inputs) policy.Explanation {
+func (d *Directory) decide(req *Request, need Access, owner string, who policy.Principal, in *policy.Inputs) policy.Explanation {
 	keys := contexts.Get().(*policy.Context)
 	keys.Reset(nil)
 	defer contexts.Put(keys)
 	d.setKeys(keys, req)
+	if identity.ValidAccountID(owner) {
+		keys.Set("aws:ResourceAccount", owner)
+	}
 	if need.Keys != nil {
 		need.Keys(keys)
 	}

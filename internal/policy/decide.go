@@ -30,6 +30,7 @@ type Inputs struct {
 	Federated   bool     // the session is a federated user's, which without session policies may do nothing by itself
 	Resource    *Named   // policy of the resource, or the trust policy of the role to be assumed; nil means none
 	SameAccount bool     // the resource belongs to the principal's account
+	MustAllow   bool     // the resource's policy must allow within its account too, as that of a key of KMS must, and a trust policy always
 }
 
 // Decision says whether a request is allowed, and what decided.
@@ -69,53 +70,72 @@ func (v *verdict) join(req *Request, n *Named) {
 // assuming a role always, the resource's side must allow; across accounts the identity's side must as well.
 // See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html.
 func Decide(req *Request, in *Inputs) Decision {
-	own, boundary, session, resource := verdict{kind: Identity}, verdict{kind: Boundary}, verdict{kind: Session}, verdict{kind: Resource}
-	for _, n := range in.Identity {
-		own.join(req, n)
-	}
-	boundary.join(req, in.Boundary)
-	for _, n := range in.Session {
-		session.join(req, n)
-	}
-	resource.join(req, in.Resource)
-	if in.Resource != nil && in.Resource.Policy.kind == Trust {
-		resource.kind = Trust
-	}
-	for _, v := range [...]*verdict{&own, &boundary, &session, &resource} {
+	var all verdicts
+	all.judge(req, in)
+	for _, v := range [...]*verdict{&all.own, &all.boundary, &all.session, &all.resource} {
 		if v.Effect == Deny {
 			return v.decision(req)
 		}
 	}
+	needed := all.needed(req, in)
+	for _, v := range needed {
+		if v != nil && v.Effect != Allow {
+			return v.decision(req)
+		}
+	}
+	return needed[1].decision(req)
+}
 
-	caller := req.Principal.caller()
+// verdicts are what the policies of each kind say.
+type verdicts struct{ own, boundary, session, resource verdict }
+
+func (all *verdicts) judge(req *Request, in *Inputs) {
+	all.own.kind, all.boundary.kind, all.session.kind, all.resource.kind = Identity, Boundary, Session, Resource
+	for _, n := range in.Identity {
+		all.own.join(req, n)
+	}
+	all.boundary.join(req, in.Boundary)
+	for _, n := range in.Session {
+		all.session.join(req, n)
+	}
+	all.resource.join(req, in.Resource)
+	if in.Resource != nil && in.Resource.Policy.kind == Trust {
+		all.resource.kind = Trust
+	}
+	if c := req.Principal.caller(); c != nil && c.Type == identity.CallerRoot && all.own.Effect == NoMatch {
+		all.own.Effect = Allow
+	}
+}
+
+// needed returns those that must allow, in the order in which one that does not is named; unused places are nil. If all do, the second,
+// which is always there, is named as what allows.
+func (all *verdicts) needed(req *Request, in *Inputs) (needed [4]*verdict) {
+	resource := &all.resource
 	direct := asRole // from this reach on, the identity's policies need not allow
 	if resource.kind == Resource {
 		direct = asAnyone
 	}
+	if resource.Effect != Allow && (resource.kind == Trust || in.MustAllow || !in.SameAccount) {
+		needed[0] = resource
+	}
+	needed[1] = &all.own
 	switch {
-	case caller == nil: // services, web identities and strangers have no policies of their own
-		return resource.decision(req)
+	case req.Principal.caller() == nil: // services, web identities and strangers have no policies of their own
+		needed[1] = resource
+		return needed
 	case in.SameAccount && resource.Effect == Allow && resource.reach == asSelf:
-		return resource.decision(req)
-	case resource.Effect != Allow && (resource.kind == Trust || !in.SameAccount):
-		return resource.decision(req)
-	}
-	grants := &own
-	switch {
+		needed[1] = resource
+		return needed
 	case in.SameAccount && resource.Effect == Allow && resource.reach >= direct:
-		grants = &resource
-	case caller.Type == identity.CallerRoot:
-		own.Effect = Allow
+		needed[1] = resource
 	}
-	for _, v := range [...]struct {
-		*verdict
-		exists bool
-	}{{grants, true}, {&boundary, in.Boundary != nil}, {&session, len(in.Session) > 0 || in.Federated}} {
-		if v.exists && v.Effect != Allow {
-			return v.decision(req)
-		}
+	if in.Boundary != nil {
+		needed[2] = &all.boundary
 	}
-	return grants.decision(req)
+	if len(in.Session) > 0 || in.Federated {
+		needed[3] = &all.session
+	}
+	return needed
 }
 
 func (v *verdict) decision(req *Request) Decision {

@@ -38,29 +38,76 @@ func Explain(req *Request, in *Inputs) Explanation {
 	if e.Decision.Allowed || e.Decision.Explicit {
 		return e
 	}
-	var policies []*Named
-	switch e.Decision.Cause {
-	case Identity:
-		policies = in.Identity
-	case Boundary:
-		policies = []*Named{in.Boundary}
-	case Session:
-		policies = in.Session
-	default:
-		if in.Resource != nil {
-			policies = []*Named{in.Resource}
-		}
-	}
-	for _, n := range policies {
+	e.find(req, in)
+	return e
+}
+
+// find looks for the statements that came closest to an Allow of the kind that lacks one.
+func (e *Explanation) find(req *Request, in *Inputs) {
+	for _, n := range in.of(e.Decision.Cause) {
 		for _, s := range n.Policy.statements {
 			if s.effect == Allow {
-				e.Candidates = append(e.Candidates, Candidate{n, &s.Statement, s.failures(req)})
+				if failures := s.failures(req); len(failures) > 0 {
+					e.Candidates = append(e.Candidates, Candidate{n, &s.Statement, failures})
+				}
 			}
 		}
 	}
 	slices.SortStableFunc(e.Candidates, func(a, b Candidate) int { return cmp.Compare(a.distance(), b.distance()) })
 	e.Candidates = e.Candidates[:min(len(e.Candidates), maxCandidates)]
-	return e
+}
+
+// of returns the policies of a kind.
+func (in *Inputs) of(kind Kind) []*Named {
+	one := in.Resource
+	switch kind {
+	case Identity:
+		return in.Identity
+	case Session:
+		return in.Session
+	case Boundary:
+		one = in.Boundary
+	}
+	if one == nil {
+		return nil
+	}
+	return []*Named{one}
+}
+
+// Step is what the policies of one kind say about a request, apart from all others.
+type Step struct {
+	Explanation
+	// Needed says that the request is denied unless these policies allow. Where it is false and they do not, those of another kind
+	// make up for it.
+	Needed bool
+}
+
+// String explains the step as [Explanation.String] does.
+func (s *Step) String() string {
+	if d := s.Decision; !d.Allowed && !d.Explicit && !s.Needed {
+		return "no " + d.Cause.String() + " allows the " + d.Action + " action, and none needs to"
+	}
+	return s.Explanation.String()
+}
+
+// Steps takes a decision apart, into the kinds of policies that the request meets: those of the identity, session policies, its
+// boundary, and those of the resource.
+func Steps(req *Request, in *Inputs) []Step {
+	var all verdicts
+	all.judge(req, in)
+	needed := all.needed(req, in)
+	var steps []Step
+	for _, v := range [...]*verdict{&all.own, &all.session, &all.boundary, &all.resource} {
+		step := Step{Explanation: Explanation{Decision: v.decision(req)}, Needed: slices.Contains(needed[:], v)}
+		if len(in.of(v.kind)) == 0 && !step.Needed {
+			continue
+		}
+		if v.Effect == NoMatch {
+			step.find(req, in)
+		}
+		steps = append(steps, step)
+	}
+	return steps
 }
 
 // distance orders candidates: a statement about another action is further off than one about another resource or principal, and
