@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,6 +18,13 @@ const testFile = "arn:aws:s3:::demo/test-file-1.md"
 func TestCanI(t *testing.T) {
 	_, env := pods(t)
 	const carts = "--service-account=carts/carts"
+	bucketPolicy, noPolicy := filepath.Join(t.TempDir(), "bucket.json"), filepath.Join(t.TempDir(), "none.json")
+	for file, text := range map[string]string{noPolicy: "{", bucketPolicy: `{"Version":"2012-10-17","Statement":{"Effect":"Allow",
+		"Principal":{"AWS":"arn:aws:iam::111122223333:role/carts"},"Action":"s3:PutObject","Resource":"arn:aws:s3:::demo/*"}}`} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, test := range map[string]struct {
 		env    []string
 		args   []string
@@ -44,7 +53,32 @@ func TestCanI(t *testing.T) {
 			nil,
 		},
 		"unknown": {
-			env, []string{"s3:GetObject", testFile, "--role", "arn:aws:iam::444455556666:role/far"}, 2, []string{"unknown: ", "? permissions"}, []string{"account 111122223333"},
+			env, []string{"ec2:DescribeInstances", "*", "--role", "arn:aws:iam::444455556666:role/far"}, 2, []string{"unknown: ", "? permissions"}, []string{"account 111122223333"},
+		},
+		"principal": {
+			env, []string{"s3:PutObject", testFile, "--principal", "arn:aws:iam::111122223333:user/admin"}, 0,
+			[]string{"allowed: arn:aws:iam::111122223333:user/admin", "✓ permissions"}, nil,
+		},
+		"principal that is none": {
+			env, []string{"s3:PutObject", testFile, "--principal", "admin"}, 2, nil, []string{"want the ARN of a user"},
+		},
+		"role that is none": {
+			env, []string{"s3:PutObject", testFile, "--role", "arn:aws:iam::111122223333:user/admin"}, 2, nil, []string{"not the ARN of an IAM role"},
+		},
+		"resource policy": {
+			env, []string{"s3:PutObject", testFile, carts, "--resource-policy", bucketPolicy}, 0,
+			[]string{"– permissions", `✓ resource policy of ` + testFile + `: allowed by resource-based policy "given", statement 1`}, nil,
+		},
+		"no resource policy": {env, []string{"s3:GetObject", testFile, carts, "--resource-policy", "none"}, 0, []string{"✓ permissions"}, nil},
+		"resource of another": {
+			env, []string{"s3:GetObject", testFile, carts, "--resource-policy", "none", "--resource-account", "444455556666"}, 1,
+			[]string{"resource policy of " + testFile + "\n  denied because no resource-based policy allows"}, nil,
+		},
+		"resource policy that is not there": {
+			env, []string{"s3:GetObject", testFile, carts, "--resource-policy", bucketPolicy + "s"}, 2, nil, []string{"no such file"},
+		},
+		"resource policy that is none": {
+			env, []string{"s3:GetObject", testFile, carts, "--resource-policy", noPolicy}, 2, nil, []string{"Syntax errors in policy."},
 		},
 		"no cluster": {
 			env, []string{"s3:GetObject", testFile, carts, "--cluster", "edge"}, 2, nil, []string{"no cluster edge"},
@@ -63,7 +97,7 @@ func TestCanI(t *testing.T) {
 			plus(env, "PODID_AWS=perhaps"), []string{"s3:GetObject", testFile, carts}, 2, nil, []string{"PODID_AWS"},
 		},
 		"nobody": {
-			env, []string{"s3:GetObject", testFile}, 2, nil, []string{"--service-account NAMESPACE/NAME", "--role ARN"},
+			env, []string{"s3:GetObject", testFile}, 2, nil, []string{"--service-account NAMESPACE/NAME", "--principal ARN", "--role ARN"},
 		},
 		"both": {
 			env, []string{"s3:GetObject", testFile, carts, "--role", "arn:aws:iam::111122223333:role/carts"}, 2, nil,

@@ -373,8 +373,13 @@ func TestPod(t *testing.T) {
 	}
 }
 
-func newServer(t *testing.T) *servertest.Server {
-	s := servertest.New(t, func(cfg *server.Config) { cfg.BuiltInClusters = append(cfg.BuiltInClusters, cluster) })
+func newServer(t *testing.T, changes ...func(*server.Config)) *servertest.Server {
+	s := servertest.New(t, func(cfg *server.Config) {
+		cfg.BuiltInClusters = append(cfg.BuiltInClusters, cluster)
+		for _, change := range changes {
+			change(cfg)
+		}
+	})
 	client := s3.NewFromConfig(s.Admin, func(o *s3.Options) { o.UsePathStyle = true })
 	if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("data")}); err != nil {
 		t.Fatal(err)

@@ -180,12 +180,13 @@ func (r *reader) inlinePolicies(ctx context.Context, o *owner) (policies []*poli
 		text, err := o.document(ctx, name)
 		if err == nil {
 			var compiled *policy.Named
-			if compiled, err = compile(policy.Identity, o.prefix+name, "", text); err == nil {
+			if compiled, err = compile(policy.Identity, name, "", text); err == nil {
+				compiled.Group = o.group
 				policies = append(policies, compiled)
 			}
 		}
 		if err != nil {
-			problems = append(problems, fmt.Errorf("policy %s: %w", o.prefix+name, err))
+			problems = append(problems, fmt.Errorf("policy %s: %w", name, err))
 		}
 	}
 	return policies, errors.Join(problems...)
@@ -208,6 +209,7 @@ func (r *reader) attachedPolicies(ctx context.Context, o *owner) (policies []*po
 			problems = append(problems, err)
 			continue
 		}
+		compiled.Group = o.group
 		policies = append(policies, compiled)
 	}
 	return policies, errors.Join(problems...)

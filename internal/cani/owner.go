@@ -10,7 +10,7 @@ import (
 
 // owner is what has policies in IAM: a role, a user or a group. The three are asked in the same way by operations of different names.
 type owner struct {
-	prefix   string // of the names of its inline policies, for people
+	group    string // its name, if it is one
 	names    func(ctx context.Context, marker *string) (names []string, next *string, err error)
 	document func(ctx context.Context, name string) (string, error)
 	attached func(ctx context.Context, marker *string) (attached []types.AttachedPolicy, next *string, err error)
@@ -72,7 +72,7 @@ func (r *reader) ofUser(user string) owner {
 
 func (r *reader) ofGroup(group string) owner {
 	return owner{
-		prefix: group + "/",
+		group: group,
 		names: func(ctx context.Context, marker *string) ([]string, *string, error) {
 			out, err := call(ctx, "iam:ListGroupPolicies", r.iam.ListGroupPolicies, &iam.ListGroupPoliciesInput{GroupName: &group, Marker: marker})
 			if err != nil {

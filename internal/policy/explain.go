@@ -99,7 +99,8 @@ func Steps(req *Request, in *Inputs) []Step {
 	var steps []Step
 	for _, v := range [...]*verdict{&all.own, &all.session, &all.boundary, &all.resource} {
 		step := Step{Explanation: Explanation{Decision: v.decision(req)}, Needed: slices.Contains(needed[:], v)}
-		if len(in.of(v.kind)) == 0 && !step.Needed {
+		who := v == &all.own && req.Principal.caller() != nil // always a step, if only to say that there are no policies
+		if len(in.of(v.kind)) == 0 && !step.Needed && !who {
 			continue
 		}
 		if v.Effect == NoMatch {
