@@ -47,7 +47,7 @@ var rules = map[string]rule{
 	"internal/wire":            {own: "identity audit authn directory", other: metrics},
 
 	// Tier 2: one package for each service.
-	"internal/eks":     {own: "identity policy store directory credential wire"},
+	"internal/eks":     {own: "identity policy store directory credential token wire"},
 	"internal/eksauth": {own: "identity policy store directory authn token assume wire"},
 	"internal/sts":     {own: "identity policy store directory authn token assume wire"},
 	"internal/iam":     {own: "identity policy store directory credential authn wire"},
@@ -70,13 +70,15 @@ var rules = map[string]rule{
 	"internal/server/servertest": {own: "identity server podrun", other: awsSDK},
 	"internal/dev":               {own: "identity server agent local podrun webhook", other: awsSDK + " " + metrics + " " + async},
 
+	"internal/registration": {other: awsSDK + " k8s.io/client-go/"},
+
 	"internal/cani": {own: "identity policy", other: awsSDK + " " + async},
 	"internal/demo": {own: "examples identity dev podrun", other: awsSDK},
 
 	// What users see.
 	"cmd/podid": {
-		own:   "identity policy store server dev demo webhook agent local podrun cani",
-		other: awsSDK + " github.com/spf13/ sigs.k8s.io/yaml " + metrics + " " + async,
+		own:   "identity policy store server dev demo webhook agent local podrun cani registration",
+		other: awsSDK + " github.com/spf13/ k8s.io/client-go/ sigs.k8s.io/yaml " + metrics + " " + async,
 	},
 	"cmd/podid-agent":     {own: "identity agent link", other: awsSDK + " github.com/spf13/"},
 	"examples":            {},

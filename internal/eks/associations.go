@@ -102,15 +102,20 @@ func (s *Service) CreatePodIdentityAssociation(ctx context.Context, call *wire.C
 			cluster.Name, n, s.AssociationLimit)
 	}
 	key := directory.AssociationKey(cluster.Name, a.ServiceAccount)
-	ops := []store.Op{s.Directory.Associations.Create(key, a), s.Directory.AssociationIDs.Create(a.ID, identity.AssociationRef{Key: key})}
+	ops := []store.Op{
+		s.Directory.Clusters.Require(cluster.Name), // or a cluster registered later under the name would have the association
+		s.Directory.Associations.Create(key, a), s.Directory.AssociationIDs.Create(a.ID, identity.AssociationRef{Key: key}),
+	}
 	if a.ClientRequest != "" {
 		ops = append(ops, s.Directory.ClientRequests.Create(a.ClientRequest, identity.ClientRequest{Association: key, Digest: in.digest()}))
 	}
 	err := s.Store.Commit(ctx, ops...)
-	if errors.Is(err, store.ErrExists) {
+	switch {
+	case errors.Is(err, store.ErrExists):
 		return s.exists(ctx, in, key)
-	}
-	if err != nil {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, errNoCluster(in.Cluster)
+	case err != nil:
 		return nil, err
 	}
 	return describeAssociation(&a), nil
@@ -354,16 +359,7 @@ func (s *Service) DeletePodIdentityAssociation(ctx context.Context, call *wire.C
 		return nil, errNoAssociation(in.Cluster, in.ID)
 	}
 	key := directory.AssociationKey(in.Cluster, ref.ServiceAccount)
-	deleted, err := s.Directory.Associations.Remove(ctx, key, func(a *identity.Association) ([]store.Op, error) {
-		if a.ID != in.ID {
-			return nil, store.ErrNotFound
-		}
-		ops := []store.Op{s.Directory.AssociationIDs.Delete(a.ID)}
-		if a.ClientRequest != "" {
-			ops = append(ops, s.Directory.ClientRequests.Delete(a.ClientRequest))
-		}
-		return ops, nil
-	})
+	deleted, err := s.removeAssociation(ctx, key, in.ID)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, errNoAssociation(in.Cluster, in.ID)
 	}
@@ -372,6 +368,21 @@ func (s *Service) DeletePodIdentityAssociation(ctx context.Context, call *wire.C
 	}
 	recordAssociation(call, &deleted)
 	return describeAssociation(&deleted), nil
+}
+
+// removeAssociation deletes the association of an id with all that belongs to it. The error is [store.ErrNotFound] where another one
+// has taken its place.
+func (s *Service) removeAssociation(ctx context.Context, key, id string) (identity.Association, error) {
+	return s.Directory.Associations.Remove(ctx, key, func(a *identity.Association) ([]store.Op, error) {
+		if a.ID != id {
+			return nil, store.ErrNotFound
+		}
+		ops := []store.Op{s.Directory.AssociationIDs.Delete(a.ID)}
+		if a.ClientRequest != "" {
+			ops = append(ops, s.Directory.ClientRequests.Delete(a.ClientRequest))
+		}
+		return ops, nil
+	})
 }
 
 func recordAssociation(call *wire.Call, a *identity.Association) {

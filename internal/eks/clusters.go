@@ -33,6 +33,12 @@ type clusterStructure struct {
 	CertificateAuthority certificateStructure `json:"certificateAuthority"`
 	Health               healthStructure      `json:"health"`
 	Tags                 map[string]string    `json:"tags"`
+	ConnectorConfig      *connectorStructure  `json:"connectorConfig,omitempty"`
+}
+
+type connectorStructure struct {
+	Provider string `json:"provider"`
+	RoleARN  string `json:"roleArn"`
 }
 
 type identityStructure struct {
@@ -53,21 +59,38 @@ type clusterOutput struct {
 	Cluster clusterStructure `json:"cluster"`
 }
 
-// DescribeCluster returns a cluster. A cluster that podid serves is always ACTIVE: its life is not podid's to manage.
+// The states of a cluster. Its life is not podid's to manage: a registered cluster waits for its issuer, and is active from then on.
+const (
+	statusActive   = "ACTIVE"
+	statusPending  = "PENDING"
+	statusDeleting = "DELETING"
+)
+
+func describeCluster(cluster *identity.Cluster) *clusterOutput {
+	out := &clusterOutput{clusterStructure{
+		Name: cluster.Name, ARN: cluster.ARN(), CreatedAt: wire.Time(cluster.CreatedAt), Version: cluster.Version,
+		Endpoint: cluster.Endpoint, Status: statusActive,
+		CertificateAuthority: certificateStructure{base64.StdEncoding.EncodeToString(cluster.CA)},
+		Health:               healthStructure{[]struct{}{}}, Tags: presentTags(cluster.Tags),
+	}}
+	if !cluster.Active() {
+		out.Cluster.Status = statusPending
+	}
+	if cluster.Connector != nil {
+		out.Cluster.ConnectorConfig = &connectorStructure{cluster.Connector.Provider, cluster.Connector.RoleARN}
+	}
+	out.Cluster.Identity.OIDC.Issuer = cluster.Issuer
+	return out
+}
+
+// DescribeCluster returns a cluster.
 // See https://docs.aws.amazon.com/eks/latest/APIReference/API_DescribeCluster.html.
 func (s *Service) DescribeCluster(_ context.Context, _ *wire.Call, in *clusterInput) (*clusterOutput, error) {
 	cluster, ok := s.Directory.Cluster(in.Name)
 	if !ok {
 		return nil, errNoCluster(in.Name)
 	}
-	out := &clusterOutput{clusterStructure{
-		Name: cluster.Name, ARN: cluster.ARN(), CreatedAt: wire.Time(cluster.CreatedAt), Version: cluster.Version,
-		Endpoint: cluster.Endpoint, Status: "ACTIVE",
-		CertificateAuthority: certificateStructure{base64.StdEncoding.EncodeToString(cluster.CA)},
-		Health:               healthStructure{[]struct{}{}}, Tags: presentTags(cluster.Tags),
-	}}
-	out.Cluster.Identity.OIDC.Issuer = cluster.Issuer
-	return out, nil
+	return describeCluster(cluster), nil
 }
 
 type listClustersInput struct {

@@ -24,6 +24,9 @@ type Config struct {
 	Keyring          *credential.Keyring // seals paging tokens
 	AssociationLimit int                 // per cluster; 0 means DefaultAssociationLimit
 	Feed             FeedConfig          // of associations
+	Partition        string              // of registered clusters
+	Region           string              // of registered clusters
+	AllowHTTP        bool                // issuers at http URLs
 	Now              func() time.Time
 	Random           io.Reader // of new ids
 }
@@ -63,6 +66,10 @@ func (s *Service) API() wire.Service {
 			wire.Op("WatchPodIdentityAssociations", "GET "+own+associations, s.watchAccess, s.WatchPodIdentityAssociations),
 			wire.Op("ListClusters", "GET /clusters", s.listClustersAccess, s.ListClusters),
 			wire.Op("DescribeCluster", "GET /clusters/{name}", s.describeClusterAccess, s.DescribeCluster),
+			wire.Op("RegisterCluster", "POST /cluster-registrations", s.registerAccess, s.RegisterCluster),
+			wire.Op("DeregisterCluster", "DELETE /cluster-registrations/{name}", s.deregisterAccess, s.DeregisterCluster),
+			wire.Op("PutClusterIssuer", "PUT "+own+"/clusters/{name}/issuer", s.putIssuerAccess, s.PutClusterIssuer),
+			wire.Op("PutClusterKeys", "PUT "+own+"/clusters/{name}/keys", s.putKeysAccess, s.PutClusterKeys),
 			wire.Op("TagResource", "POST /tags/{arn...}", s.tagAccess, s.TagResource),
 			wire.Op("UntagResource", "DELETE /tags/{arn...}", s.untagAccess, s.UntagResource),
 			wire.Op("ListTagsForResource", "GET /tags/{arn...}", s.listTagsAccess, s.ListTagsForResource),

@@ -169,6 +169,10 @@ func (s *Service) AssumeRoleForPodIdentity(ctx context.Context, call *wire.Call,
 // verify makes sure that the token is one of this cluster, for us, of a pod. An issuer whose keys cannot be had is a fault:
 // agents throw credentials away when they are told that a token is invalid.
 func (s *Service) verify(ctx context.Context, cluster *identity.Cluster, raw string) (identity.Subject, error) {
+	if !cluster.Active() {
+		return identity.Subject{}, errServiceUnavailable("Cluster " + cluster.Name + " is registered, but the issuer of its tokens has not been told yet. " +
+			"An administrator must do so: podid cluster register " + cluster.Name)
+	}
 	claims, err := s.Tokens.Verify(ctx, raw, token.Issuer{URL: cluster.Issuer, Keys: cluster.Keys, CA: cluster.CA})
 	var invalid *token.InvalidError
 	var expired *token.ExpiredError

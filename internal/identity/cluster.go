@@ -24,7 +24,19 @@ type Cluster struct {
 	Version   string            `json:"version,omitempty"`  // Kubernetes version, 1.36
 	CreatedAt time.Time         `json:"createdAt"`
 	Tags      map[string]string `json:"tags,omitempty"`
+	Connector *Connector        `json:"connector,omitempty"` // of registered clusters; nil for built-in ones
 }
+
+// Connector is what RegisterCluster was told about a cluster outside of EKS. Nothing is decided by it.
+// See https://docs.aws.amazon.com/eks/latest/APIReference/API_ConnectorConfigRequest.html.
+type Connector struct {
+	Provider      string `json:"provider"` // EKS_ANYWHERE, OTHER, …
+	RoleARN       string `json:"roleArn"`
+	ClientRequest string `json:"clientRequest,omitempty"` // idempotency token of the registration
+}
+
+// Active tells whether it is known who issues the cluster's tokens. A registered cluster is not active before.
+func (c *Cluster) Active() bool { return c.Issuer != "" }
 
 // ARN names the cluster: arn:aws:eks:us-west-2:111122223333:cluster/prod.
 func (c *Cluster) ARN() string {

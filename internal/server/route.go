@@ -45,7 +45,7 @@ func (s *Server) serveUnsigned(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		writeError(w, http.StatusNotFound, "ResourceNotFoundException", fmt.Sprintf("There is no built-in cluster %q.", name))
-	case "clusters", "tags", "podid":
+	case "clusters", "cluster-registrations", "tags", "podid":
 		if strings.HasSuffix(path, "/assume-role-for-pod-identity") {
 			s.services["eks-auth"].ServeHTTP(w, r)
 			return

@@ -194,7 +194,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	for _, service := range []wire.Service{
 		eks.New(eks.Config{
 			Store: s.store, Directory: s.directory, Keyring: s.keyring, AssociationLimit: s.cfg.AssociationLimit,
-			Feed: s.cfg.Feed, Now: s.cfg.Now, Random: rand.Reader,
+			Feed: s.cfg.Feed, Partition: s.cfg.Partition, Region: s.cfg.Region, AllowHTTP: s.cfg.AllowHTTP, Now: s.cfg.Now, Random: rand.Reader,
 		}).API(),
 		eksauth.New(eksauth.Config{Directory: s.directory, Tokens: s.tokens, Assumer: assumer, Random: rand.Reader}).API(),
 		sts.New(sts.Config{Directory: s.directory, Assumer: assumer, Tokens: s.tokens, Now: s.cfg.Now}).API(),

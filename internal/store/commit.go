@@ -26,6 +26,7 @@ const (
 	opCreate opKind = iota
 	opDelete
 	opPut
+	opRequire
 )
 
 // OpError tells which operation kept a transaction from taking place.
@@ -48,6 +49,9 @@ func (c *Collection[T]) Put(key string, value T) Op { return c.op(opPut, key, &v
 
 // Delete is the removal of an object that must be there, else the transaction fails with [ErrNotFound].
 func (c *Collection[T]) Delete(key string) Op { return c.op(opDelete, key, nil) }
+
+// Require writes nothing: it makes the transaction fail with [ErrNotFound] where no object has the key.
+func (c *Collection[T]) Require(key string) Op { return c.op(opRequire, key, nil) }
 
 func (c *Collection[T]) op(kind opKind, key string, value *T) Op {
 	o := Op{key: c.prefix + key, kind: kind, err: validKey(key)}
@@ -94,17 +98,19 @@ func (s *Store) transact(ctx context.Context, ops []Op, when ...clientv3.Cmp) (*
 		switch o.kind {
 		case opCreate:
 			when = append(when, clientv3.Compare(clientv3.CreateRevision(o.key), "=", 0))
-		case opDelete:
+		case opDelete, opRequire:
 			when = append(when, clientv3.Compare(clientv3.CreateRevision(o.key), ">", 0))
 		case opPut:
 			if o.read > 0 {
 				when = append(when, clientv3.Compare(clientv3.ModRevision(o.key), "=", o.read))
 			}
 		}
-		if o.kind == opDelete {
+		switch o.kind {
+		case opDelete:
 			then = append(then, clientv3.OpDelete(o.key))
-		} else {
+		case opCreate, opPut:
 			then = append(then, clientv3.OpPut(o.key, o.value))
+		case opRequire:
 		}
 		otherwise = append(otherwise, clientv3.OpGet(o.key, clientv3.WithCountOnly()))
 	}
@@ -122,7 +128,7 @@ func blame(ops []Op, resp *clientv3.TxnResponse) error {
 		switch {
 		case o.kind == opCreate && exists:
 			return &OpError{o.key, ErrExists}
-		case o.kind == opDelete && !exists:
+		case (o.kind == opDelete || o.kind == opRequire) && !exists:
 			return &OpError{o.key, ErrNotFound}
 		}
 	}

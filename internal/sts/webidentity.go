@@ -108,17 +108,34 @@ func (s *Service) verify(ctx context.Context, in *webIdentityInput) (*token.Clai
 	if !ok || provider.URL != strings.TrimSuffix(issuer, "/") {
 		return nil, nil, errInvalidIdentityToken("No OpenIDConnect provider found in your account for %s", issuer)
 	}
-	from := token.Issuer{URL: issuer}
-	for _, cluster := range s.Directory.ScanClusters("") {
-		if cluster.Issuer == issuer {
-			from.Keys = cluster.Keys
-		}
+	from, err := s.issuer(role.AccountID, issuer)
+	if err != nil {
+		return nil, nil, err
 	}
 	claims, err := s.Tokens.Verify(ctx, in.WebIdentityToken, from)
 	if err != nil {
 		return nil, nil, tokenError(err)
 	}
 	return claims, provider, nil
+}
+
+// issuer finds where the keys of an issuer are: with the cluster of the account that has this issuer, or at its URL. Clusters of
+// other accounts do not count, for whoever registers a cluster chooses its issuer. Where several clusters share an issuer, as they do
+// with the one that Kubernetes has by default, a token does not tell which of them it is from, and none is believed.
+func (s *Service) issuer(account, issuer string) (token.Issuer, error) {
+	from := token.Issuer{URL: issuer}
+	var names []string
+	for name, cluster := range s.Directory.ScanClusters("") {
+		if cluster.Issuer == issuer && cluster.AccountID == account {
+			names = append(names, name)
+			from.Keys, from.CA = cluster.Keys, cluster.CA
+		}
+	}
+	if len(names) > 1 {
+		return token.Issuer{}, errInvalidIdentityToken("The clusters %s all have the issuer %s: a token does not tell them apart. "+
+			"Give each of them an issuer of its own (--service-account-issuer) to use it as a web identity.", strings.Join(names, ", "), issuer)
+	}
+	return from, nil
 }
 
 func tokenError(err error) error {
