@@ -28,6 +28,10 @@ type Config struct {
 	// AssumeRole exchanges a service-account token for credentials: [Client.AssumeRoleForPodIdentity]. It must return when its
 	// context ends. An [*APIError] is passed on to the pod as it is. Required.
 	AssumeRole func(context.Context, identity.Secret) (*Assumption, error)
+	// ClusterName is the cluster that AssumeRole asks about, for what pods are told to do; may be empty.
+	ClusterName string
+	// RequestsPerSource is how many requests a second one address may send, half as many at once; 0: as many as it likes.
+	RequestsPerSource int
 	// Retention is how long credentials are kept at most before they are renewed; 0: nothing is cached.
 	Retention time.Duration
 	// CacheSize is for how many pods credentials are kept; those asked for longest ago go first. 0: nothing is cached.
@@ -48,9 +52,11 @@ type Agent struct {
 	config    Config
 	hosts     []netip.Addr // of config.BindHosts
 	cache     *cache
+	requests  *limiter[netip.Addr] // nil: no limit
 	metrics   *metrics
 	log       *slog.Logger
 	now       func() time.Time
+	uptime    func() time.Duration
 	prober    *http.Transport
 	endpoints []endpoint // in the order of config.BindHosts
 	listeners []listener // all that are open
@@ -77,6 +83,8 @@ func New(config Config) (*Agent, error) {
 		return nil, fmt.Errorf("retention %v: want 0 or more", config.Retention)
 	case config.CacheSize < 0:
 		return nil, fmt.Errorf("cache size %d: want 0 or more", config.CacheSize)
+	case config.RequestsPerSource < 0:
+		return nil, fmt.Errorf("%d requests a second: want 0 or more", config.RequestsPerSource)
 	case config.RenewalsPerSecond < 1:
 		return nil, fmt.Errorf("%d renewals a second: want 1 or more", config.RenewalsPerSecond)
 	}
@@ -89,9 +97,16 @@ func New(config Config) (*Agent, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	m := newMetrics()
-	return &Agent{
-		config: config, hosts: hosts, cache: newCache(config, m), metrics: m, log: config.Logger, now: config.Now,
+	start := time.Now()
+	uptime := func() time.Duration { return time.Since(start) }
+	a := &Agent{
+		config: config, hosts: hosts, metrics: newMetrics(), log: config.Logger, now: config.Now, uptime: uptime,
 		prober: &http.Transport{DisableKeepAlives: true}, // and no proxy
-	}, nil
+	}
+	a.cache = newCache(config, uptime, a.metrics)
+	a.metrics.state = a.cache.state
+	if config.RequestsPerSource > 0 {
+		a.requests = newLimiter[netip.Addr](float64(config.RequestsPerSource), max(1, config.RequestsPerSource/2))
+	}
+	return a, nil
 }

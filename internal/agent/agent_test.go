@@ -57,6 +57,11 @@ func (a *Agent) url() string { return "http://" + a.endpoints[0].Addr().String()
 // fetch is a pod's request.
 func fetch(t testing.TB, url, token string) (*http.Response, string) {
 	t.Helper()
+	return fetchBy(t, http.DefaultTransport, url, token)
+}
+
+func fetchBy(t testing.TB, transport http.RoundTripper, url, token string) (*http.Response, string) {
+	t.Helper()
 	req, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +69,7 @@ func fetch(t testing.TB, url, token string) (*http.Response, string) {
 	if token != "" {
 		req.Header.Set("Authorization", token)
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,8 @@ import (
 // turns. The clients are as light as can be, so that the servers are what is compared.
 func BenchmarkCachedHit(b *testing.B) {
 	const connections, batch = 4, 200
-	a := start(b, newUpstream(b, nil), nil)
+	// The limit of an address is asked each time, as in practice; here it has to let everything through.
+	a := start(b, newUpstream(b, nil), func(c *Config) { c.RequestsPerSource = 1e9 })
 	text := token("web-1", 1, tomorrow())
 	_, body := fetch(b, a.url(), text)
 	bare, err := net.Listen("tcp", "127.0.0.1:0")
@@ -73,7 +74,12 @@ type client struct {
 
 // dial opens a connection and sends the request for the first time.
 func dial(b *testing.B, addr, token string) *client {
-	conn, err := net.Dial("tcp", addr)
+	return dialFrom(b, net.IPv4(127, 0, 0, 1), addr, token)
+}
+
+// dialFrom does so from an address of its own, as pods have.
+func dialFrom(b *testing.B, from net.IP, addr, token string) *client {
+	conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: from}}).Dial("tcp", addr)
 	if err != nil {
 		b.Error(err)
 		return nil
@@ -118,9 +124,14 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// BenchmarkFirstRequests lets 200 clients, each on a connection of its own, ask for the credentials of one new token at once,
-// while upstream takes 20 ms.
+// BenchmarkFirstRequests lets 200 clients, each on a connection of its own, ask at once, while upstream takes 20 ms: for the
+// credentials of one new token, or each for those of a pod of its own.
 func BenchmarkFirstRequests(b *testing.B) {
+	b.Run("one pod", func(b *testing.B) { firstRequests(b, func(int) string { return "web-1" }) })
+	b.Run("200 pods", func(b *testing.B) { firstRequests(b, func(i int) string { return fmt.Sprint("web-", i) }) })
+}
+
+func firstRequests(b *testing.B, pod func(i int) string) {
 	const clients = 200
 	u := newUpstream(b, func(w http.ResponseWriter, call int, _ string) {
 		time.Sleep(20 * time.Millisecond)
@@ -129,13 +140,18 @@ func BenchmarkFirstRequests(b *testing.B) {
 	a := start(b, u, nil)
 	var slowest []float64
 	for serial := 0; b.Loop(); serial++ {
-		text := token("web-1", serial, tomorrow())
+		b.StopTimer()
+		var texts []string
+		for i := range clients {
+			texts = append(texts, token(pod(i), serial, tomorrow()))
+		}
+		b.StartTimer()
 		took := make([]float64, clients)
 		var waiting sync.WaitGroup
 		start := time.Now()
 		for i := range clients {
 			waiting.Go(func() {
-				c := dial(b, a.Addrs()[0].String(), text)
+				c := dialFrom(b, net.IPv4(127, 0, byte(1+serial%250), byte(1+i)), a.Addrs()[0].String(), texts[i])
 				took[i] = float64(time.Since(start).Microseconds()) / 1000
 				if c != nil {
 					_ = c.conn.Close()

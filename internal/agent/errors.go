@@ -66,8 +66,19 @@ func retryable(err error) bool {
 	if !ok {
 		return !errors.Is(err, errAnswer) && !errors.Is(err, errOwnCredentials)
 	}
-	throttled := []string{"Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException"}
-	return refusal.Status >= 500 || refusal.Status == http.StatusTooManyRequests || slices.Contains(throttled, refusal.Code)
+	return refusal.Status >= 500 || refusal.throttles()
+}
+
+// throttles tells whether upstream is asked too much.
+func (e *APIError) throttles() bool {
+	codes := []string{"Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException"}
+	return e.Status == http.StatusTooManyRequests || slices.Contains(codes, e.Code)
+}
+
+// asksTooMuch tells whether err is upstream's word that it is asked too much.
+func asksTooMuch(err error) bool {
+	refusal, ok := errors.AsType[*APIError](err)
+	return ok && refusal.throttles()
 }
 
 // decodeError reads an error answer the way the AWS SDKs do: the code from the header or else from the body, without what precedes

@@ -1,11 +1,7 @@
 package agent
 
 import (
-	"context"
 	"crypto/sha256"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -15,28 +11,21 @@ import (
 	"github.com/podid/podid/internal/identity"
 )
 
-// refusal is an answer of the agent's own that carries no credentials.
-type refusal struct {
-	status  int
-	code    string // EKS Auth's code that comes nearest
-	message string // as in Amazon's agent
-}
-
-func (r *refusal) Error() string { return r.message }
-
 var contentType = []string{"application/json"}
 
 // Handler answers GET /v1/credentials; any method will do, and everything else is 404. The request carries the pod's token as the
 // Authorization header, raw. It is refused
+//   - with 429 if its address asks more often than the configuration allows, or if it, or its pod, has new tokens exchanged again and
+//     again. Other addresses and pods are not affected,
 //   - with 403 if its Host is not one of the addresses the agent listens on: a web page that lets a name of its own point here
 //     (DNS rebinding) must not get credentials,
 //   - with 400 if there is no token, or it is malformed, expired or not yet valid,
 //   - with upstream's own status and words if EKS Auth refuses the token,
-//   - with 429 if more than 1,000 new tokens a second (500 at once) would have to go to EKS Auth. Answers from the cache are
-//     not limited: they cost less than the refusal would,
+//   - with 503 if there is no answer yet after a time that SDKs wait,
 //   - with 500 if EKS Auth cannot be reached or understood.
 //
-// The body of a refusal is JSON that SDKs print: code and message, in both spellings that they look for.
+// The body of a refusal is JSON that SDKs print: code and message, in both spellings that they look for. The message says what was
+// looked up, in Amazon's words, and what to do.
 func (a *Agent) Handler() http.Handler { return http.HandlerFunc(a.serveCredentials) }
 
 func (a *Agent) serveCredentials(w http.ResponseWriter, r *http.Request) {
@@ -44,78 +33,58 @@ func (a *Agent) serveCredentials(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r) // which the probe relies on
 		return
 	}
-	answer, err := a.credentials(r)
+	start := a.uptime()
+	answer, claims, err := a.credentials(r)
 	if err != nil {
-		a.refuse(w, err)
+		status := a.refuse(w, claims, err)
+		a.metrics.refused(status, a.uptime()-start)
 		return
 	}
 	header := w.Header()
 	header["Content-Type"] = contentType
 	header["Content-Length"] = answer.length
 	_, _ = w.Write(answer.body) // the client is gone, nothing to tell anyone
-	a.metrics.ok.Add(1)
+	a.metrics.answered(claims.expiresAt.IsZero(), a.uptime()-start)
 }
 
-func (a *Agent) credentials(r *http.Request) (*answer, error) {
+// credentials returns the answer to a request. The claims are those of its token; zero if there was no need to read it.
+func (a *Agent) credentials(r *http.Request) (*answer, claims, error) {
+	from := source(r.RemoteAddr)
+	if a.requests != nil && !a.requests.allow(from, a.uptime()) {
+		return nil, claims{}, throttled("%s sends more than %d a second. Pods at other addresses are not affected", from, a.config.RequestsPerSource)
+	}
 	if !a.addressed(r.Host) {
-		return nil, &refusal{http.StatusForbidden, "AccessDeniedException", fmt.Sprintf(
-			"Access Denied. Called agent through invalid address, please use either %v address not %s", a.hosts, hostname(r.Host))}
+		return nil, claims{}, a.wrongHost(r.Host)
 	}
 	token := r.Header.Get("Authorization")
 	if token == "" {
-		return nil, &refusal{http.StatusBadRequest, "InvalidTokenException", "Service account token cannot be empty"}
+		return nil, claims{}, badToken("InvalidTokenException", "Service account token cannot be empty. The Authorization header must be "+
+			"the content of the file that AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names")
 	}
 	f := fingerprint(sha256.Sum256([]byte(token)))
 	if found := a.cache.lookup(f); found != nil {
-		return found, nil
+		return found, claims{}, nil
 	}
 	claims, err := parseToken(token)
 	if err != nil {
-		return nil, &refusal{http.StatusBadRequest, "InvalidTokenException", "Service account token cannot be parsed: " + err.Error()}
+		return nil, claims, badToken("InvalidTokenException", "Service account token cannot be parsed: "+err.Error()+
+			". The Authorization header must be the token alone, without the word Bearer")
 	}
 	if err := claims.check(a.now()); err != nil {
-		code := "InvalidTokenException"
-		if errors.Is(err, errExpired) {
-			code = "ExpiredTokenException"
-		}
-		return nil, &refusal{http.StatusBadRequest, code, "Service account token failed basic claim validations: " + err.Error()}
+		return nil, claims, untimely(claims, a.now(), err)
 	}
 	// Cloned, because the header's value is a part of a string that holds all headers.
-	return a.cache.get(r.Context(), f, identity.Secret(strings.Clone(token)), claims)
+	found, err := a.cache.get(r.Context(), from, f, identity.Secret(strings.Clone(token)), claims)
+	return found, claims, err
 }
 
-// refuse writes err as an answer.
-func (a *Agent) refuse(w http.ResponseWriter, err error) {
-	status, code, message := http.StatusInternalServerError, "InternalServerException", ""
-	upstream, isUpstream := errors.AsType[*APIError](err)
-	own, isOwn := errors.AsType[*refusal](err)
-	switch {
-	case isUpstream:
-		code, message = upstream.Code, upstream.Error()
-		if upstream.Status >= 400 {
-			status = upstream.Status
-		}
-	case isOwn:
-		status, code, message = own.status, own.code, own.message
-	case errors.Is(err, errThrottled):
-		status, code, message = http.StatusTooManyRequests, "ThrottlingException", "Too Many Requests"
-	case errors.Is(err, context.Canceled): // the pod has hung up; this is for the count only
-		status, code, message = http.StatusServiceUnavailable, "ServiceUnavailableException", "request canceled"
-	default:
-		message = err.Error()
+// source is the IP address that a request came from, as net/http has it. What comes by no network at all is one source.
+func source(remote string) netip.Addr {
+	addr, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Addr{}
 	}
-	a.metrics.refused(status)
-	w.Header()["Content-Type"] = contentType
-	w.WriteHeader(status)
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	// Go reads code and message, JavaScript Code and Message, Python prints it all.
-	_ = encoder.Encode(struct {
-		Code1    string `json:"code"`
-		Message1 string `json:"message"`
-		Code2    string `json:"Code"`
-		Message2 string `json:"Message"`
-	}{code, message, code, message})
+	return addr.Addr().Unmap().WithZone("")
 }
 
 // addressed tells whether the Host of a request is an address that the agent listens on. The port is not compared: a client

@@ -50,42 +50,63 @@ func TestRefusals(t *testing.T) {
 		respond func(http.ResponseWriter, int, string)
 		status  int
 		code    string
-		message string
+		message string // as Amazon's agent has it
+		advice  string // part of what follows; empty: nothing follows
 	}{
 		{"another host", "metadata.example.com", good, nil, 403, "AccessDeniedException",
-			"Access Denied. Called agent through invalid address, please use either [127.0.0.1] address not metadata.example.com"},
+			"Access Denied. Called agent through invalid address, please use either [127.0.0.1] address not metadata.example.com",
+			"AWS_CONTAINER_CREDENTIALS_FULL_URI should be http://127.0.0.1/v1/credentials"},
 		{"another address", "127.0.0.2:80", good, nil, 403, "AccessDeniedException",
-			"Access Denied. Called agent through invalid address, please use either [127.0.0.1] address not 127.0.0.2"},
+			"Access Denied. Called agent through invalid address, please use either [127.0.0.1] address not 127.0.0.2",
+			"AWS_CONTAINER_CREDENTIALS_FULL_URI should be http://127.0.0.1/v1/credentials"},
 		{"another host, no token", "example.com", "", nil, 403, "AccessDeniedException",
-			"Access Denied. Called agent through invalid address, please use either [127.0.0.1] address not example.com"},
-		{"no token", "", "", nil, 400, "InvalidTokenException", "Service account token cannot be empty"},
+			"Access Denied. Called agent through invalid address, please use either [127.0.0.1] address not example.com",
+			"AWS_CONTAINER_CREDENTIALS_FULL_URI should be http://127.0.0.1/v1/credentials"},
+		{"no token", "", "", nil, 400, "InvalidTokenException", "Service account token cannot be empty",
+			"the file that AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names"},
 		{"not a token", "", "a.b", nil, 400, "InvalidTokenException",
-			"Service account token cannot be parsed: token is malformed: token contains an invalid number of segments"},
+			"Service account token cannot be parsed: token is malformed: token contains an invalid number of segments",
+			"the token alone, without the word Bearer"},
 		{"expired token", "", token("web-1", 1, time.Now().Add(-time.Second)), nil, 400, "ExpiredTokenException",
-			"Service account token failed basic claim validations: token has invalid claims: token is expired"},
+			"Service account token failed basic claim validations: token has invalid claims: token is expired",
+			"neither a copy nor a subPath mount of a token is renewed"},
 		{"token of tomorrow", "", token("web-1", 1, time.Now().Add(101*time.Hour)), nil, 400, "InvalidTokenException",
-			"Service account token failed basic claim validations: token has invalid claims: token is not valid yet"},
+			"Service account token failed basic claim validations: token has invalid claims: token is not valid yet",
+			"the clock of this node says 20"},
 		{"expired upstream", "", good, respond("ExpiredTokenException", 400, "The token included in the request is expired"), 400,
-			"ExpiredTokenException", "[15df2cd5]: (ExpiredTokenException): The token included in the request is expired, fault: client"},
+			"ExpiredTokenException", "[15df2cd5]: (ExpiredTokenException): The token included in the request is expired, fault: client",
+			""},
 		{"no association", "", good, respond("ResourceNotFoundException", 404, "No association found"), 404,
-			"ResourceNotFoundException", "[15df2cd5]: (ResourceNotFoundException): No association found, fault: client"},
+			"ResourceNotFoundException", "[15df2cd5]: (ResourceNotFoundException): No association found, fault: client",
+			"aws eks list-pod-identity-associations --cluster-name demo --namespace carts --service-account carts"},
+		{"no association, and what to do", "", good, respond("ResourceNotFoundException", 404, "No association. aws eks create-pod-identity-association"),
+			404, "ResourceNotFoundException",
+			"[15df2cd5]: (ResourceNotFoundException): No association. aws eks create-pod-identity-association, fault: client", ""},
+		{"agent may not", "", good, respond("AccessDeniedException", 403, "User: node is not authorized"), 403, "AccessDeniedException",
+			"[15df2cd5]: (AccessDeniedException): User: node is not authorized, fault: client", "about the agent of this node, not about the pod"},
 		{"denied", "", good, respond("AccessDeniedException", 400, "Unauthorized Exception!"), 400,
-			"AccessDeniedException", "[15df2cd5]: (AccessDeniedException): Unauthorized Exception!, fault: client"},
+			"AccessDeniedException", "[15df2cd5]: (AccessDeniedException): Unauthorized Exception!, fault: client",
+			"sts:AssumeRole and sts:TagSession to pods.eks.amazonaws.com"},
 		{"throttled", "", good, respond("ThrottlingException", 429, "Rate exceeded"), 429,
-			"ThrottlingException", "[15df2cd5]: (ThrottlingException): Rate exceeded, fault: client"},
+			"ThrottlingException", "[15df2cd5]: (ThrottlingException): Rate exceeded, fault: client",
+			""},
 		{"upstream down", "", good, respond("ServiceUnavailableException", 503, "later"), 503,
-			"ServiceUnavailableException", "[15df2cd5]: (ServiceUnavailableException): later, fault: server"},
+			"ServiceUnavailableException", "[15df2cd5]: (ServiceUnavailableException): later, fault: server",
+			""},
 		{"redirect", "", good, respond("", 302, "go there"), 500,
-			"UnknownError", "[15df2cd5]: (UnknownError): go there, fault: client"},
+			"UnknownError", "[15df2cd5]: (UnknownError): go there, fault: client",
+			""},
 		{"nonsense", "", good, func(w http.ResponseWriter, _ int, _ string) { fmt.Fprint(w, "<html>") }, 500,
 			"InternalServerException",
-			"unable to fetch credentials from EKS Auth: unusable answer from EKS Auth: not the JSON of an assumed role"},
+			"unable to fetch credentials from EKS Auth: unusable answer from EKS Auth: not the JSON of an assumed role",
+			"the pod is not at fault"},
 		{"dead on arrival", "", good, func(w http.ResponseWriter, call int, _ string) { grant(w, call, time.Now()) }, 500,
-			"InternalServerException", "fetched credentials are expired or will expire within the next 15 seconds"},
+			"InternalServerException", "fetched credentials are expired or will expire within the next 15 seconds",
+			""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			a := start(t, newUpstream(t, tt.respond), nil)
+			a := start(t, newUpstream(t, tt.respond), func(c *Config) { c.ClusterName = "demo" })
 			req := httptest.NewRequest(http.MethodGet, "/v1/credentials", nil)
 			req.Host = "127.0.0.1"
 			if tt.host != "" {
@@ -100,9 +121,16 @@ func TestRefusals(t *testing.T) {
 			if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil {
 				t.Fatalf("body %s: %v", rec.Body, err)
 			}
-			want := map[string]string{"code": tt.code, "Code": tt.code, "message": tt.message, "Message": tt.message}
-			if diff := cmp.Diff(want, got); diff != "" || rec.Code != tt.status {
+			message, advice := got["message"], ""
+			if tt.advice != "" {
+				message, advice = message[:min(len(message), len(tt.message))], message[min(len(message), len(tt.message)):]
+			}
+			want := map[string]string{"code": tt.code, "Code": tt.code, "message": tt.message + advice, "Message": tt.message + advice}
+			if diff := cmp.Diff(want, got); diff != "" || rec.Code != tt.status || message != tt.message {
 				t.Errorf("status %d, want %d; body (-want +got):\n%s", rec.Code, tt.status, diff)
+			}
+			if !strings.Contains(advice, tt.advice) {
+				t.Errorf("the advice is %q, want %q in it", advice, tt.advice)
 			}
 			if got := rec.Header().Get("Content-Type"); got != "application/json" {
 				t.Errorf("content type %s", got)

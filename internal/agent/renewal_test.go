@@ -142,7 +142,7 @@ func TestRenewalOfADroppedPod(t *testing.T) {
 		wantKey(t, c, first, "ASIA1")
 		w.say(func(token string) error {
 			if token == first {
-				time.Sleep(time.Minute)
+				time.Sleep(8 * time.Second)
 				return &APIError{Status: 400, Code: "ExpiredTokenException"}
 			}
 			return nil

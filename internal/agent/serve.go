@@ -146,6 +146,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	})
 	a.log.Info("agent serves", "addresses", fmt.Sprint(a.Addrs()))
 	err := group.Wait()
-	a.cache.running.Wait()
+	a.cache.finish()
 	return err
 }

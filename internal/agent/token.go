@@ -102,3 +102,11 @@ func (c claims) pod(f fingerprint) string {
 	}
 	return c.subject.Namespace + "/" + c.subject.Name + "/" + c.subject.PodUID
 }
+
+// name is how the token's pod is called in messages.
+func (c claims) name() string {
+	if c.subject.PodName == "" {
+		return "this token"
+	}
+	return "pod " + c.subject.Namespace + "/" + c.subject.PodName
+}
