@@ -119,6 +119,8 @@ func serverCommand() *cobra.Command {
 	f.StringSliceVarP(&o.agent.BindHosts, "bind-hosts", "b", []string{"169.254.170.23", "[fd00:ec2::23]"},
 		"`addresses` to serve credentials on; pods must call the agent by one of them")
 	f.IntVarP(&o.agent.Port, "port", "p", 80, "`port` to serve credentials on")
+	f.StringVar(&o.agent.HandoverDir, "handover-dir", "",
+		"`directory` in which this agent takes the sockets of the one that runs, and gives them to the next (default: no hand-over)")
 	f.IntVar(&o.probePort, "probe-port", 2703, "`port` on localhost to serve /readyz and /healthz on")
 	f.StringVar(&o.metricsAddress, "metrics-address", "0.0.0.0", "`address` to serve /metrics on")
 	f.IntVar(&o.metricsPort, "metrics-port", 2705, "`port` to serve /metrics on")

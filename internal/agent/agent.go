@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/podid/podid/internal/identity"
@@ -25,6 +27,9 @@ type Config struct {
 	ProbeAddr string
 	// MetricsAddr is host:port for /metrics, /readyz and /healthz; empty: not served.
 	MetricsAddr string
+	// HandoverDir is a directory in which the agent that runs and the next one meet, so that the next one gets the sockets without a
+	// gap. Only the agent's user may get into it: see [MakeHandoverDir]. Empty: there is no hand-over. Linux only.
+	HandoverDir string
 	// AssumeRole exchanges a service-account token for credentials: [Client.AssumeRoleForPodIdentity]. It must return when its
 	// context ends. An [*APIError] is passed on to the pod as it is. Required.
 	AssumeRole func(context.Context, identity.Secret) (*Assumption, error)
@@ -60,6 +65,11 @@ type Agent struct {
 	prober    *http.Transport
 	endpoints []endpoint // in the order of config.BindHosts
 	listeners []listener // all that are open
+
+	// Of the hand-over of the sockets to another agent.
+	predecessor *net.UnixConn // nil: the sockets were bound, or given up
+	successors  atomic.Int32  // that serve in this one's place
+	company     atomic.Int32  // other agents that have the sockets, and live
 }
 
 // New checks the configuration and makes the agent. It starts nothing.
