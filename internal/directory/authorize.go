@@ -77,19 +77,22 @@ func (d *Directory) decide(req *Request, need Access, owner string, who policy.P
 	return policy.Explain(&policy.Request{Action: need.Action, Resource: need.Resource, Principal: who, Context: keys}, in)
 }
 
-// callerPolicies finds the policies of a caller. A user or role that is gone, or was made again under the same name, has none,
-// so whatever still holds its credentials is denied.
+// callerPolicies finds the policies of a caller. A user or role that is gone, or was made again under the same name, has none, and
+// neither its boundary nor what it was restricted to is known any more: no policy of a resource counts for it either, so that whatever
+// still holds its credentials is denied.
 func (d *Directory) callerPolicies(caller *identity.Caller, in *policy.Inputs) error {
 	var err error
 	if caller.Session != nil && caller.Session.RoleARN != "" {
 		role, ok := d.sessionRole(caller.Session)
 		if !ok {
+			in.Resource = nil
 			return nil
 		}
 		in.Identity, in.Boundary, err = d.RolePolicies(role)
 	} else {
 		user, ok := d.callerUser(caller)
 		if !ok {
+			in.Resource = nil
 			return nil
 		}
 		in.Identity, in.Boundary, err = d.UserPolicies(user)
