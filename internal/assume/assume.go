@@ -61,15 +61,23 @@ type Refused struct {
 	RoleARN string
 	Action  string             // sts:AssumeRole, sts:TagSession, …
 	NoRole  bool               // the role is not there
-	Why     policy.Explanation // if it is
+	Why     policy.Explanation // if it is not, that of a role which does not trust the principal
 }
 
 // Error says what was refused and why, in AWS's words without the caller.
 func (r *Refused) Error() string {
 	if r.NoRole {
-		return "there is no role " + r.RoleARN
+		return "the role " + r.RoleARN + " does not exist"
 	}
-	return r.Action + " on " + r.RoleARN + " is refused " + r.Why.Decision.Reason()
+	return r.Why.Decision.Refusal()
+}
+
+// Reason says why at length, for the audit log.
+func (r *Refused) Reason() string {
+	if r.NoRole {
+		return r.Error()
+	}
+	return r.Why.String()
 }
 
 // Assume makes a session of a role. The error is [*Refused], [ErrInheritedTag], [ErrSourceIdentity], or a fault. What is wrong with
@@ -85,7 +93,8 @@ func (a *Assumer) Assume(req *Request) (*Result, error) {
 	}
 	role, ok := a.Directory.RoleByARN(req.RoleARN)
 	if !ok {
-		return nil, &Refused{RoleARN: req.RoleARN, Action: req.Action, NoRole: true}
+		none := policy.Explanation{Decision: policy.Decision{Cause: policy.Trust, Action: req.Action, Resource: req.RoleARN}}
+		return nil, &Refused{RoleARN: req.RoleARN, Action: req.Action, NoRole: true, Why: none}
 	}
 	if err := a.checkTrust(req, role, tags, transitive, source); err != nil {
 		return nil, err

@@ -244,12 +244,6 @@ func (s *Service) tryAssume(call *wire.Call, request *assume.Request) (*assume.R
 	if !errors.As(err, &refused) {
 		return result, err
 	}
-	call.Entry.RoleARN, call.Entry.Reason = refused.RoleARN, refused.Error()
-	if refused.NoRole {
-		return nil, errAccessDenied("Unauthorized Exception! EKS does not have permissions to assume the associated role: the role " +
-			refused.RoleARN + " does not exist.")
-	}
-	call.Entry.Reason = refused.Why.String()
-	return nil, errAccessDenied("Unauthorized Exception! EKS does not have permissions to assume the associated role: " + refused.Action + " on " +
-		refused.RoleARN + " is refused " + refused.Why.Decision.Reason() + ".")
+	call.Entry.RoleARN, call.Entry.Reason = refused.RoleARN, refused.Reason()
+	return nil, errAccessDenied("Unauthorized Exception! EKS does not have permissions to assume the associated role: " + refused.Error() + ".")
 }

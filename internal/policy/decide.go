@@ -1,10 +1,6 @@
 package policy
 
-import (
-	"strconv"
-
-	"github.com/podid/podid/internal/identity"
-)
+import "github.com/podid/podid/internal/identity"
 
 // Named is a policy and what people call it.
 type Named struct {
@@ -12,14 +8,6 @@ type Named struct {
 	ARN    string // of a managed policy; empty for all others
 	Group  string // that brings the policy to a user; empty for all others
 	Policy *Policy
-}
-
-// String names the policy for people: "read" of group "developers".
-func (n *Named) String() string {
-	if n.Group == "" {
-		return strconv.Quote(n.Name)
-	}
-	return strconv.Quote(n.Name) + " of group " + strconv.Quote(n.Group)
 }
 
 // Inputs are the policies that bear on a request.
@@ -148,34 +136,4 @@ func (v *verdict) decision(req *Request) Decision {
 		Action:    req.Action,
 		Resource:  req.Resource,
 	}
-}
-
-// kindTexts are the kinds as AWS's denials name them.
-var kindTexts = [...]struct{ article, name string }{
-	Identity: {"an", "identity-based policy"},
-	Boundary: {"a", "permissions boundary"},
-	Session:  {"a", "session policy"},
-	Resource: {"a", "resource-based policy"},
-	Trust:    {"the", "role trust policy"},
-}
-
-// String names the kind as AWS's denials do: "identity-based policy".
-func (k Kind) String() string { return kindTexts[k].name }
-
-// Reason is the end of AWS's denial: "because no identity-based policy allows the s3:PutObject action", or "with an explicit deny in
-// a permissions boundary". It is empty if the request is allowed.
-// See https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html.
-func (d Decision) Reason() string {
-	switch {
-	case d.Allowed:
-		return ""
-	case d.Explicit:
-		return "with an explicit deny in " + kindTexts[d.Cause].article + " " + d.Cause.String()
-	}
-	return "because no " + d.Cause.String() + " allows the " + d.Action + " action"
-}
-
-// Message is AWS's whole denial. callerARN is the caller as GetCallerIdentity prints it.
-func (d Decision) Message(callerARN string) string {
-	return "User: " + callerARN + " is not authorized to perform: " + d.Action + " on resource: " + d.Resource + " " + d.Reason()
 }

@@ -2,9 +2,7 @@ package policy
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
-	"strings"
 )
 
 // maxCandidates is how many statements an explanation names.
@@ -74,43 +72,6 @@ func (in *Inputs) of(kind Kind) []*Named {
 	return []*Named{one}
 }
 
-// Step is what the policies of one kind say about a request, apart from all others.
-type Step struct {
-	Explanation
-	// Needed says that the request is denied unless these policies allow. Where it is false and they do not, those of another kind
-	// make up for it.
-	Needed bool
-}
-
-// String explains the step as [Explanation.String] does.
-func (s *Step) String() string {
-	if d := s.Decision; !d.Allowed && !d.Explicit && !s.Needed {
-		return "no " + d.Cause.String() + " allows the " + d.Action + " action, and none needs to"
-	}
-	return s.Explanation.String()
-}
-
-// Steps takes a decision apart, into the kinds of policies that the request meets: those of the identity, session policies, its
-// boundary, and those of the resource.
-func Steps(req *Request, in *Inputs) []Step {
-	var all verdicts
-	all.judge(req, in)
-	needed := all.needed(req, in)
-	var steps []Step
-	for _, v := range [...]*verdict{&all.own, &all.session, &all.boundary, &all.resource} {
-		step := Step{Explanation: Explanation{Decision: v.decision(req)}, Needed: slices.Contains(needed[:], v)}
-		who := v == &all.own && req.Principal.caller() != nil // always a step, if only to say that there are no policies
-		if len(in.of(v.kind)) == 0 && !step.Needed && !who {
-			continue
-		}
-		if v.Effect == NoMatch {
-			step.find(req, in)
-		}
-		steps = append(steps, step)
-	}
-	return steps
-}
-
 // distance orders candidates: a statement about another action is further off than one about another resource or principal, and
 // that further than one with a condition that failed.
 func (c *Candidate) distance() int {
@@ -157,70 +118,4 @@ func (p *patterns) element(name string) string {
 		return "Not" + name
 	}
 	return name
-}
-
-// String puts a failure in one line, such as:
-//
-//	condition StringEquals aws:PrincipalTag/kubernetes-namespace: want "carts", request has "orders"
-func (f Failure) String() string {
-	name := f.Element
-	if f.Element == "Condition" {
-		name = "condition " + f.Operator + " " + f.Key
-	}
-	seen := "does not have the key"
-	if len(f.Seen) > 0 {
-		seen = "has " + quoteAll(f.Seen, " and ")
-	}
-	want := "want "
-	if strings.HasPrefix(f.Element, "Not") || strings.Contains(f.Operator, "Not") {
-		want = "want other than "
-	}
-	return name + ": " + want + quoteAll(f.Want, " or ") + ", request " + seen
-}
-
-// quoteAll quotes each text, for they may hold line breaks and control characters.
-func quoteAll(texts []string, separator string) string {
-	if len(texts) == 0 {
-		return "nothing"
-	}
-	quoted := make([]string, len(texts))
-	for i, t := range texts {
-		quoted[i] = fmt.Sprintf("%q", t)
-	}
-	return strings.Join(quoted, separator)
-}
-
-// String names the statement for people: statement 2 "ReadOnly" (line 7, column 5).
-func (s *Statement) String() string {
-	sid := ""
-	if s.Sid != "" {
-		sid = fmt.Sprintf(" %q", s.Sid)
-	}
-	return fmt.Sprintf("statement %d%s (line %d, column %d)", s.Number, sid, s.Start.Line, s.Start.Column)
-}
-
-// String explains the decision in a few lines of text, without a line break at the end.
-func (e Explanation) String() string {
-	d := e.Decision
-	var b strings.Builder
-	switch {
-	case d.Allowed && d.Policy == nil:
-		b.WriteString("allowed: the root user needs no policy")
-	case d.Allowed:
-		fmt.Fprintf(&b, "allowed by %s %s, %s", d.Cause, d.Policy, d.Statement)
-	case d.Explicit:
-		fmt.Fprintf(&b, "denied by %s %s, %s", d.Cause, d.Policy, d.Statement)
-	default:
-		fmt.Fprintf(&b, "denied %s", d.Reason())
-		if len(e.Candidates) == 0 {
-			fmt.Fprintf(&b, "\n  there is no %s with an Allow statement", d.Cause)
-		}
-	}
-	for _, c := range e.Candidates {
-		fmt.Fprintf(&b, "\n  %s, %s:", c.Policy, c.Statement)
-		for _, f := range c.Failures {
-			b.WriteString("\n    " + f.String())
-		}
-	}
-	return b.String()
 }

@@ -186,13 +186,8 @@ func (s *Service) AssumeRole(_ context.Context, call *wire.Call, in *assumeRoleI
 // refusal words a refusal. A role that is not there is refused in the words of one that does not trust the caller, so that nobody
 // learns which roles exist.
 func refusal(call *wire.Call, refused *assume.Refused) error {
-	call.Entry.Reason = refused.Error()
-	reason := "because no role trust policy allows the " + refused.Action + " action"
-	if !refused.NoRole {
-		call.Entry.Reason, reason = refused.Why.String(), refused.Why.Decision.Reason()
-	}
-	return errAccessDenied("User: " + call.Caller.ARN + " is not authorized to perform: " + refused.Action + " on resource: " + refused.RoleARN +
-		" " + reason)
+	call.Entry.Reason = refused.Reason()
+	return errAccessDenied(refused.Why.Decision.Message(call.Caller.ARN))
 }
 
 // checkAssumed compares with the role's own limit, and looks for the managed session policies in its account. It is asked only for

@@ -72,10 +72,7 @@ func (s *Service) AssumeRoleWithWebIdentity(ctx context.Context, call *wire.Call
 	})
 	var refused *assume.Refused
 	if errors.As(err, &refused) {
-		call.Entry.Reason = refused.Error()
-		if !refused.NoRole {
-			call.Entry.Reason = refused.Why.String()
-		}
+		call.Entry.Reason = refused.Reason()
 		return nil, errAccessDenied("Not authorized to perform " + refused.Action)
 	}
 	if err != nil {
