@@ -158,14 +158,25 @@ func (m *Mutation) addToContainer(path string, c *container, skip []string, g *g
 		env = append(env, g.keys...)
 		m.warnOfRivals(c, g)
 	}
-	if s.EndpointURL != "" && !c.defines("AWS_ENDPOINT_URL") {
-		env = append(env, variable{"AWS_ENDPOINT_URL", s.EndpointURL})
-	}
+	env = append(env, endpoints(c, g, s)...)
 	if g.method == ContainerCredentials {
 		env = append(env, m.bypassProxy(path, c, s)...)
 	}
 	appendAll(m, path+"/env", len(c.Env) == 0, env)
 	m.addMount(path, c, g)
+}
+
+// endpoints lead SDKs to podid in place of AWS. With web identity STS has a variable of its own: the SDK for Go makes its credentials
+// before it reads the one for all services.
+func endpoints(c *container, g *grant, s Settings) []variable {
+	if s.EndpointURL == "" || c.defines("AWS_ENDPOINT_URL") {
+		return nil
+	}
+	env := []variable{{"AWS_ENDPOINT_URL", s.EndpointURL}}
+	if g.method == WebIdentity && !c.defines("AWS_ENDPOINT_URL_STS") {
+		env = append(env, variable{"AWS_ENDPOINT_URL_STS", s.EndpointURL})
+	}
+	return env
 }
 
 // addMount mounts the token's volume, unless the container has done so, or has something else in its place: Kubernetes would

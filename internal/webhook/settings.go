@@ -37,7 +37,8 @@ type Settings struct {
 	Region string
 	// RegionalSTS sets AWS_STS_REGIONAL_ENDPOINTS=regional, as managed EKS does.
 	RegionalSTS bool
-	// EndpointURL is set as AWS_ENDPOINT_URL where AWS's APIs are podid itself. Empty: not set, SDKs call AWS.
+	// EndpointURL is set as AWS_ENDPOINT_URL, and with web identity as AWS_ENDPOINT_URL_STS too, where AWS's APIs are podid itself.
+	// Empty: not set, SDKs call AWS.
 	EndpointURL string
 	// CredentialsFullURI is where the agent answers, for AWS_CONTAINER_CREDENTIALS_FULL_URI.
 	// Empty: http://169.254.170.23/v1/credentials.
