@@ -57,7 +57,7 @@ var rules = map[string]rule{
 	"internal/webhook": {own: "identity", other: awsSDK + " k8s.io/ sigs.k8s.io/ github.com/evanphx/json-patch/v5 " + metrics},
 	"internal/agent":   {own: "identity", other: awsSDK + " golang.org/x/sys/unix golang.org/x/time/rate " + metrics + " " + async},
 	"internal/s3front": {own: "identity policy sigv4", other: "github.com/rclone/gofakes3"},
-	"internal/local":   {own: "identity token webhook", other: "github.com/evanphx/json-patch/v5 github.com/google/uuid"},
+	"internal/local":   {own: "identity store token webhook", other: "github.com/evanphx/json-patch/v5 github.com/google/uuid sigs.k8s.io/yaml"},
 	"internal/podrun":  {own: "identity webhook local", other: awsSDK + " golang.org/x/sys/unix sigs.k8s.io/yaml " + async},
 
 	"internal/link":           {other: "github.com/vishvananda/netlink golang.org/x/sys/unix"},

@@ -43,7 +43,7 @@ It finds the cluster by the EKS API and calls it as you: with podid dev running,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.cluster, "cluster", "local", "`name` of the cluster")
-	flags.StringVarP(&o.file, "file", "f", "", "manifest `file` with a Pod, Deployment, StatefulSet, DaemonSet, Job or CronJob; - is standard input")
+	flags.StringVarP(&o.file, "file", "f", "", "manifest `file` with a Pod, Deployment, StatefulSet, DaemonSet, Job or CronJob, and its ServiceAccount; - is standard input")
 	flags.StringVarP(&o.namespace, "namespace", "n", "", "`namespace` of the pod, if the manifest does not say")
 	flags.StringVar(&o.serviceAccount, "service-account", "", "`name` of the service account, without a manifest")
 	flags.StringVarP(&o.container, "container", "c", "", "`name` of the container whose environment is taken; else the first")
@@ -132,10 +132,15 @@ func (o *runOptions) pod() (podrun.Pod, error) {
 }
 
 // noteAssociation tells why the command will find no credentials, if nobody gave it any. Where another container of the pod has
-// them, there is an association, and this container was left out on purpose.
+// them, there is an association or a role, and this container was left out on purpose.
 func (o *runOptions) noteAssociation(process *podrun.Process) {
-	if process.HasCredentials() || bytes.Contains(process.Admitted(), []byte(`"AWS_CONTAINER_CREDENTIALS_FULL_URI"`)) {
+	if process.HasCredentials() {
 		return
+	}
+	for _, variable := range []string{`"AWS_CONTAINER_CREDENTIALS_FULL_URI"`, `"AWS_WEB_IDENTITY_TOKEN_FILE"`} {
+		if bytes.Contains(process.Admitted(), []byte(variable)) {
+			return
+		}
 	}
 	account := process.ServiceAccount()
 	fmt.Fprintf(os.Stderr, "podid: note: the cluster %[1]s has no association for %[2]s/%[3]s, so this runs without credentials; create one with: "+

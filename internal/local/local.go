@@ -2,28 +2,35 @@
 // machine the identity of a pod.
 //
 // It admits pods by dry run, webhook included, and gives them tokens that are signed and filled as a kubelet's projected ones.
-// It stores nothing and runs nothing: every namespace and service account exists, no pod does. What runs a process as an
-// admitted pod is package podrun; who may call is decided by [Config].Authorize.
+// It keeps ServiceAccount objects, for their annotations, and nothing else, and runs nothing: every namespace and service account
+// exists, no pod does. What runs a process as an admitted pod is package podrun; who may call is decided by [Config].Authorize.
 package local
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/store"
 	"github.com/podid/podid/internal/token"
 	"github.com/podid/podid/internal/webhook"
 )
 
 // NodeName is the node that all pods of the cluster are on: the machine itself.
 const NodeName = "localhost"
+
+// Version is what the cluster says that it is. No cluster of another kind says so.
+const Version = "v1.36.0+podid"
 
 // Largest request bodies in bytes: Kubernetes' own limit for a pod, and plenty for a token request.
 const (
@@ -45,6 +52,9 @@ type Config struct {
 	Signer *token.Signer
 	// Webhook that pods pass through.
 	Webhook *webhook.Handler
+	// ServiceAccounts of this and other clusters, and the store that they were defined in.
+	ServiceAccounts *ServiceAccounts
+	Store           *store.Store
 	// Authorize decides, by its bearer token, whether a request that admits a pod or asks for a token may do so: it returns
 	// nil, or an error that wraps ErrUnauthorized or ErrForbidden, or a fault.
 	Authorize func(ctx context.Context, bearer identity.Secret) error
@@ -71,6 +81,8 @@ func New(cfg Config) (*Cluster, error) {
 		return nil, errors.New("local: no signer")
 	case cfg.Webhook == nil:
 		return nil, errors.New("local: no webhook")
+	case cfg.ServiceAccounts == nil || cfg.Store == nil:
+		return nil, errors.New("local: no store of service accounts")
 	case cfg.Authorize == nil:
 		return nil, errors.New("local: no Authorize function")
 	case cfg.Random == nil:
@@ -81,18 +93,23 @@ func New(cfg Config) (*Cluster, error) {
 		return nil, errors.New("local: no logger")
 	}
 	c := &Cluster{cfg: cfg, mux: http.NewServeMux()}
-	const namespace = "/api/v1/namespaces/{namespace}"
-	c.handle(http.MethodPost, namespace+"/pods", c.authorized(c.createPod))
-	c.handle(http.MethodPost, namespace+"/serviceaccounts/{name}/token", c.authorized(c.createToken))
-	c.handle(http.MethodGet, "/openid/v1/jwks", func(*http.Request) (*answer, error) {
+	const namespace, accounts = "/api/v1/namespaces/{namespace}", "/serviceaccounts"
+	c.handle(namespace+"/pods", methods{http.MethodPost: c.authorized(c.createPod)})
+	c.handle("/api/v1"+accounts, methods{http.MethodGet: c.authorized(c.listAccounts)})
+	c.handle(namespace+accounts, methods{http.MethodGet: c.authorized(c.listAccounts), http.MethodPost: c.authorized(c.createAccount)})
+	c.handle(namespace+accounts+"/{name}", methods{
+		http.MethodGet: c.authorized(c.getAccount), http.MethodPatch: c.authorized(c.patchAccount), http.MethodDelete: c.authorized(c.deleteAccount),
+	})
+	c.handle(namespace+accounts+"/{name}/token", methods{http.MethodPost: c.authorized(c.createToken)})
+	c.handle("/openid/v1/jwks", methods{http.MethodGet: func(*http.Request) (*answer, error) {
 		return &answer{http.StatusOK, "application/jwk-set+json", nil, cfg.Signer.JWKS()}, nil
-	})
-	c.handle(http.MethodGet, "/.well-known/openid-configuration", func(*http.Request) (*answer, error) {
+	}})
+	c.handle("/.well-known/openid-configuration", methods{http.MethodGet: func(*http.Request) (*answer, error) {
 		return &answer{http.StatusOK, "application/json", nil, token.DiscoveryDocument(cfg.Signer.Issuer())}, nil
-	})
-	c.handle(http.MethodGet, "/version", func(*http.Request) (*answer, error) {
-		return jsonAnswer(http.StatusOK, map[string]string{"major": "1", "minor": "36", "gitVersion": "v1.36.0+podid"})
-	})
+	}})
+	c.handle("/version", methods{http.MethodGet: func(*http.Request) (*answer, error) {
+		return jsonAnswer(http.StatusOK, map[string]string{"major": "1", "minor": "36", "gitVersion": Version})
+	}})
 	c.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { errNotFound.write(w) })
 	return c, nil
 }
@@ -131,11 +148,16 @@ func (a *answer) write(w http.ResponseWriter) {
 
 type operation func(r *http.Request) (*answer, error)
 
-// handle serves an operation, and refuses other methods of its path.
-func (c *Cluster) handle(method, pattern string, op operation) {
+// methods are the operations of one path.
+type methods map[string]operation
+
+// handle serves the operations of a path, and refuses other methods.
+func (c *Cluster) handle(pattern string, ops methods) {
+	allowed := strings.Join(slices.Sorted(maps.Keys(ops)), ", ")
 	c.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != method {
-			w.Header().Set("Allow", method)
+		op, ok := ops[r.Method]
+		if !ok {
+			w.Header().Set("Allow", allowed)
 			errMethod.write(w)
 			return
 		}
@@ -178,14 +200,27 @@ func readJSON(r *http.Request, limit int64, v any) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return errMediaType
 	}
+	body, err := readBody(r, limit)
+	if err != nil {
+		return err
+	}
+	return decodeJSON(body, v)
+}
+
+func readBody(r *http.Request, limit int64) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
 	switch {
 	case err != nil:
-		return badRequest("the body cannot be read")
+		return nil, badRequest("the body cannot be read")
 	case int64(len(body)) > limit:
-		return errTooLarge
+		return nil, errTooLarge
 	}
-	d := json.NewDecoder(strings.NewReader(string(body)))
+	return body, nil
+}
+
+// decodeJSON decodes exactly one JSON value.
+func decodeJSON(body []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
 	if err := d.Decode(v); err != nil {
 		return badRequest("the body is not the object that was expected: " + err.Error())

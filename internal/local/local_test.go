@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/store/storetest"
 	"github.com/podid/podid/internal/token"
 	"github.com/podid/podid/internal/webhook"
 )
@@ -57,10 +58,17 @@ func validConfig(t *testing.T) Config {
 	if err != nil {
 		t.Fatal(err)
 	}
+	kept := storetest.New(t)
+	accounts := DefineServiceAccounts(kept)
+	if err := kept.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	return Config{
-		Name:    "local",
-		Signer:  signer(),
-		Webhook: hook,
+		Name:            "local",
+		Signer:          signer(),
+		Webhook:         hook,
+		ServiceAccounts: accounts,
+		Store:           kept,
 		Authorize: func(_ context.Context, got identity.Secret) error {
 			switch got {
 			case bearer:

@@ -19,11 +19,12 @@ import (
 // createPod admits a pod: what creating it by dry run would answer, as far as it concerns identity. Where a real cluster would
 // let a pod through although its webhook has failed, this one says so: whoever runs a pod here wants to see what it gets.
 func (c *Cluster) createPod(r *http.Request) (*answer, error) {
-	switch dryRun := r.URL.Query()["dryRun"]; {
-	case len(dryRun) == 0:
+	dry, err := dryRun(r)
+	if err != nil {
+		return nil, err
+	}
+	if !dry {
 		return nil, errNoNodes
-	case len(dryRun) > 1 || dryRun[0] != "All":
-		return nil, badRequest(`dryRun: Invalid value: want "All"`)
 	}
 	var pod map[string]any
 	if err := readJSON(r, maxPodBytes, &pod); err != nil {
@@ -38,6 +39,15 @@ func (c *Cluster) createPod(r *http.Request) (*answer, error) {
 		return nil, fmt.Errorf("encoding pod: %w", err)
 	}
 	return c.mutate(r.Context(), namespace, data)
+}
+
+// dryRun tells whether a request is only to show what it would do.
+func dryRun(r *http.Request) (bool, error) {
+	values := r.URL.Query()["dryRun"]
+	if len(values) > 1 || len(values) == 1 && values[0] != "All" {
+		return false, badRequest(`dryRun: Invalid value: want "All"`)
+	}
+	return len(values) == 1, nil
 }
 
 func (c *Cluster) mutate(ctx context.Context, namespace string, data []byte) (*answer, error) {
@@ -77,27 +87,21 @@ func patched(data []byte, operations []webhook.Operation) ([]byte, error) {
 
 // complete checks a pod and gives it the defaults that a process can tell the difference of.
 func (c *Cluster) complete(pod map[string]any, namespace string) error {
-	switch {
-	case !identity.ValidNamespace(namespace):
-		return badRequest("the namespace in the path is not valid")
-	case pod["kind"] != "Pod" || pod["apiVersion"] != "v1":
-		return badRequest(`the body is not a Pod of apiVersion v1`)
+	const kind = "Pod"
+	if err := checkType(pod, kind, namespace); err != nil {
+		return err
 	}
-	meta, err := object(pod, "metadata")
+	meta, err := object(kind, pod, "metadata")
 	if err != nil {
 		return err
 	}
-	spec, err := object(pod, "spec")
+	spec, err := object(kind, pod, "spec")
 	if err != nil {
 		return err
 	}
-	if given, ok := meta["namespace"]; ok && given != namespace && given != "" {
-		return badRequest("the namespace of the provided object does not match the namespace sent on the request")
-	}
-	if err := c.completeName(meta); err != nil {
+	if err := c.completeName(kind, meta, namespace); err != nil {
 		return err
 	}
-	meta["namespace"] = namespace
 	meta["uid"] = identity.NewUUID(c.cfg.Random)
 	meta["creationTimestamp"] = c.cfg.Now().UTC().Format(time.RFC3339)
 
@@ -115,8 +119,23 @@ func (c *Cluster) complete(pod map[string]any, namespace string) error {
 	return checkContainers(spec)
 }
 
-// completeName makes a name where only the beginning of one is given.
-func (c *Cluster) completeName(meta map[string]any) error {
+// checkType wants an object to be of a kind.
+func checkType(fields map[string]any, kind, namespace string) error {
+	switch {
+	case !identity.ValidNamespace(namespace):
+		return badRequest("the namespace in the path is not valid")
+	case fields["kind"] != kind || fields["apiVersion"] != "v1":
+		return badRequest("the body is not a " + kind + " of apiVersion v1")
+	}
+	return nil
+}
+
+// completeName puts an object into a namespace, and makes a name where only the beginning of one is given.
+func (c *Cluster) completeName(kind string, meta map[string]any, namespace string) error {
+	if given, ok := meta["namespace"]; ok && given != namespace && given != "" {
+		return badRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
+	meta["namespace"] = namespace
 	name, _ := meta["name"].(string)
 	if prefix, _ := meta["generateName"].(string); name == "" && prefix != "" {
 		const limit, digits = 63, 5 // as Kubernetes generates names
@@ -128,9 +147,9 @@ func (c *Cluster) completeName(meta map[string]any) error {
 	}
 	switch {
 	case name == "":
-		return invalid("Pod", "metadata.name", "Required value: name or generateName is required")
+		return invalid(kind, "metadata.name", "Required value: name or generateName is required")
 	case !identity.ValidServiceAccountName(name): // pods are named by the same rule
-		return invalid("Pod", "metadata.name", "not a DNS subdomain")
+		return invalid(kind, "metadata.name", "not a DNS subdomain")
 	}
 	meta["name"] = name
 	return nil
@@ -163,10 +182,10 @@ func checkContainers(spec map[string]any) error {
 	return nil
 }
 
-func object(pod map[string]any, field string) (map[string]any, error) {
-	o, ok := pod[field].(map[string]any)
+func object(kind string, fields map[string]any, field string) (map[string]any, error) {
+	o, ok := fields[field].(map[string]any)
 	if !ok {
-		return nil, invalid("Pod", field, "Required value")
+		return nil, invalid(kind, field, "Required value")
 	}
 	return o, nil
 }

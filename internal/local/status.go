@@ -2,7 +2,11 @@ package local
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"strings"
+
+	"github.com/podid/podid/internal/identity"
 )
 
 // statusError is an error as the Kubernetes API answers it.
@@ -37,6 +41,9 @@ var (
 	errForbidden    = &statusError{http.StatusForbidden, "Forbidden", "forbidden: the caller may not use this cluster"}
 	errMediaType    = &statusError{http.StatusUnsupportedMediaType, "UnsupportedMediaType",
 		"the body of the request was in an unknown format - accepted media types include: application/json"}
+	errPatchType = &statusError{http.StatusUnsupportedMediaType, "UnsupportedMediaType",
+		"the body of the request was in an unknown format - accepted media types include: " +
+			strings.Join([]string{jsonPatch, mergePatch, strategicPatch, applyPatch}, ", ")}
 	errTooLarge = &statusError{http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "the body of the request is too large"}
 	errInternal = &statusError{http.StatusInternalServerError, "InternalError", "Internal error occurred: see the log of podid"}
 	errNoNodes  = &statusError{http.StatusMethodNotAllowed, "MethodNotAllowed",
@@ -45,6 +52,19 @@ var (
 
 func badRequest(message string) *statusError {
 	return &statusError{http.StatusBadRequest, "BadRequest", message}
+}
+
+func accountNotFound(account identity.ServiceAccount) *statusError {
+	return &statusError{http.StatusNotFound, "NotFound", fmt.Sprintf("serviceaccounts %q not found", account.Name)}
+}
+
+func accountExists(account identity.ServiceAccount) *statusError {
+	return &statusError{http.StatusConflict, "AlreadyExists", fmt.Sprintf("serviceaccounts %q already exists", account.Name)}
+}
+
+func accountConflict(account identity.ServiceAccount) *statusError {
+	return &statusError{http.StatusConflict, "Conflict", fmt.Sprintf("Operation cannot be fulfilled on serviceaccounts %q: "+
+		"the object has been modified; please apply your changes to the latest version and try again", account.Name)}
 }
 
 // invalid refuses a field of an object.

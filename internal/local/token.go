@@ -55,9 +55,9 @@ type tokenResponse struct {
 // createToken gives a service account a token, bound to a pod. Whether there was such a pod is not known here; who may ask for
 // tokens may ask for any.
 func (c *Cluster) createToken(r *http.Request) (*answer, error) {
-	account := identity.ServiceAccount{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}
-	if !identity.ValidNamespace(account.Namespace) || !identity.ValidServiceAccountName(account.Name) {
-		return nil, badRequest("the namespace or the service account in the path is not valid")
+	account, err := requestedAccount(r)
+	if err != nil {
+		return nil, err
 	}
 	var in tokenRequest
 	if err := readJSON(r, maxTokenRequestBytes, &in); err != nil {

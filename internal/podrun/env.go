@@ -100,6 +100,9 @@ func (s envSource) build() (env *environment, references map[string]string, err 
 		env.set(name, s.extra.values[name])
 		own.set(name, s.extra.values[name])
 	}
+	if env.values["AWS_WEB_IDENTITY_TOKEN_FILE"] != "" && env.values["AWS_ROLE_SESSION_NAME"] == "" {
+		env.set("AWS_ROLE_SESSION_NAME", s.pod.sessionName())
+	}
 	return env, own.values, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/local"
 )
 
 // callTimeout bounds one call of the Kubernetes API: twice what an API server grants the webhooks of one admission.
@@ -32,7 +33,7 @@ type KubeConfig struct {
 	HTTPClient *http.Client
 }
 
-// Kube is a client for the two calls that running a pod here takes.
+// Kube is a client for the few calls that running a pod here takes.
 type Kube struct {
 	endpoint *url.URL
 	bearer   func(context.Context) (identity.Secret, error)
@@ -89,6 +90,27 @@ func (k *Kube) DryRunCreate(ctx context.Context, namespace string, pod []byte) (
 		warnings = append(warnings, warningText(value))
 	}
 	return admitted, warnings, nil
+}
+
+// ApplyServiceAccount creates a service account, or changes it to what object says, in a built-in cluster of podid. Any other cluster is
+// left as it is, and applied is false.
+func (k *Kube) ApplyServiceAccount(ctx context.Context, account identity.ServiceAccount, object []byte) (applied bool, err error) {
+	answer, _, err := k.do(ctx, http.MethodGet, k.endpoint.JoinPath("version"), "", nil)
+	if err != nil {
+		return false, fmt.Errorf("asking for the cluster's version: %w", err)
+	}
+	var version struct {
+		GitVersion string `json:"gitVersion"`
+	}
+	if err := json.Unmarshal(answer, &version); err != nil || version.GitVersion != local.Version {
+		return false, nil
+	}
+	u := k.endpoint.JoinPath("api/v1/namespaces", url.PathEscape(account.Namespace), "serviceaccounts", url.PathEscape(account.Name))
+	u.RawQuery = "fieldManager=podid&force=true"
+	if _, _, err := k.do(ctx, http.MethodPatch, u, "application/apply-patch+yaml", object); err != nil {
+		return false, fmt.Errorf("applying %s: %w", account.Subject(), err)
+	}
+	return true, nil
 }
 
 // TokenRequest asks for a token of a service account.
@@ -157,18 +179,24 @@ func (k *Kube) Token(ctx context.Context, account identity.ServiceAccount, in To
 }
 
 func (k *Kube) post(ctx context.Context, u *url.URL, body []byte) ([]byte, http.Header, error) {
+	return k.do(ctx, http.MethodPost, u, "application/json", body)
+}
+
+func (k *Kube) do(ctx context.Context, method string, u *url.URL, contentType string, body []byte) ([]byte, http.Header, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	bearer, err := k.bearer(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("making bearer token: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+bearer.Reveal())
-	req.Header.Set("Content-Type", "application/json")
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
 	req.Header.Set("Accept", "application/json")
 	resp, err := k.client.Do(req)
 	if err != nil {

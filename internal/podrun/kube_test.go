@@ -5,11 +5,13 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/local"
 )
 
 func TestKubeErrors(t *testing.T) {
@@ -51,6 +53,27 @@ func TestKubeErrors(t *testing.T) {
 				t.Errorf("%d calls, want 1", calls.Load())
 			}
 		})
+	}
+}
+
+// Only podid's own clusters are changed by running a pod.
+func TestApplyServiceAccount(t *testing.T) {
+	account := identity.ServiceAccount{Namespace: "carts", Name: "carts"}
+	for version, want := range map[string]bool{local.Version: true, "v1.36.3": false, "v1.36.3-eks-1234567": false, "": false} {
+		var calls []string
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			calls = append(calls, r.Method+" "+r.URL.Path)
+			_, _ = w.Write([]byte(`{"gitVersion":"` + version + `"}`))
+		}))
+		applied, err := kubeAt(t, s.URL).ApplyServiceAccount(t.Context(), account, []byte(`{}`))
+		s.Close()
+		wantCalls := []string{"GET /version", "PATCH /api/v1/namespaces/carts/serviceaccounts/carts"}
+		if !want {
+			wantCalls = wantCalls[:1]
+		}
+		if err != nil || applied != want || !slices.Equal(calls, wantCalls) {
+			t.Errorf("%q: applied %v, %v, calls %q", version, applied, err, calls)
+		}
 	}
 }
 

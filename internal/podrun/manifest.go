@@ -2,6 +2,7 @@ package podrun
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ type Pod struct {
 	Origin string
 	// JSON is the pod as the Kubernetes API takes it.
 	JSON []byte
+	// ServiceAccount is the object of the pod's service account, as the Kubernetes API takes it, if the manifest has that too.
+	ServiceAccount []byte
 }
 
 // templates tells where the kinds of objects that run pods keep the pod.
@@ -62,9 +65,10 @@ func (o *object) String() string {
 	return strings.TrimSpace(o.Kind + " " + o.Metadata.GenerateName)
 }
 
-// Load finds the one pod of a manifest: YAML or JSON, of one or more documents, in which other objects do not matter. It is a
-// Pod, or the template of a Deployment, StatefulSet, DaemonSet, ReplicaSet, ReplicationController, Job or CronJob, taken the
-// way its controller would. namespace, if not empty, must not contradict the manifest's; if neither says, it is "default".
+// Load finds the one pod of a manifest: YAML or JSON, of one or more documents, in which other objects do not matter, but for the
+// ServiceAccount that the pod runs as. It is a Pod, or the template of a Deployment, StatefulSet, DaemonSet, ReplicaSet,
+// ReplicationController, Job or CronJob, taken the way its controller would. namespace, if not empty, must not contradict the
+// manifest's; if neither says, it is "default".
 func Load(manifest []byte, namespace string) (Pod, error) {
 	if len(manifest) > maxManifestBytes {
 		return Pod{}, fmt.Errorf("the manifest is longer than %d bytes", maxManifestBytes)
@@ -91,7 +95,50 @@ func Load(manifest []byte, namespace string) (Pod, error) {
 	case len(running) > 1:
 		return Pod{}, fmt.Errorf("the manifest has %d pods: %s; give one of them", len(running), strings.Join(running, ", "))
 	}
-	return chosen.pod(namespace)
+	pod, err := chosen.pod(namespace)
+	if err != nil {
+		return Pod{}, err
+	}
+	pod.ServiceAccount, err = serviceAccount(objects, pod)
+	return pod, err
+}
+
+// serviceAccount finds the ServiceAccount among the objects that a pod runs as; nil: there is none. One without a namespace is in
+// the pod's.
+func serviceAccount(objects []*object, pod Pod) ([]byte, error) {
+	var p struct {
+		Spec struct {
+			ServiceAccountName string `json:"serviceAccountName"`
+			ServiceAccount     string `json:"serviceAccount"` // its deprecated alias
+		} `json:"spec"`
+	}
+	if err := json.Unmarshal(pod.JSON, &p); err != nil {
+		return nil, nil // the cluster will say what is wrong with it
+	}
+	name := cmp.Or(p.Spec.ServiceAccountName, p.Spec.ServiceAccount, "default")
+	var found []byte
+	for _, o := range objects {
+		if o.Kind != "ServiceAccount" || o.Metadata.Name != name || cmp.Or(o.Metadata.Namespace, pod.Namespace) != pod.Namespace {
+			continue
+		}
+		if found != nil {
+			return nil, fmt.Errorf("the manifest has two of %s", o)
+		}
+		var account struct {
+			APIVersion string `json:"apiVersion"`
+			Kind       string `json:"kind"`
+			Metadata   fields `json:"metadata"`
+		}
+		if err := json.Unmarshal(o.raw, &account); err != nil {
+			return nil, fmt.Errorf("%s has no metadata", o)
+		}
+		account.Metadata = o.name(account.Metadata, pod.Namespace)
+		var err error
+		if found, err = json.Marshal(account); err != nil {
+			return nil, fmt.Errorf("encoding service account: %w", err)
+		}
+	}
+	return found, nil
 }
 
 // Bare is a pod of which nothing is known but its service account. Its one container is called "main"; the command has to be
@@ -172,7 +219,7 @@ func (o *object) name(meta fields, namespace string) fields {
 	}
 	m["namespace"] = quote(namespace)
 	switch o.Kind {
-	case "Pod":
+	case "Pod", "ServiceAccount":
 	case "StatefulSet":
 		m["name"] = quote(o.Metadata.Name + "-0")
 	default:

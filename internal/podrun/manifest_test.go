@@ -86,6 +86,39 @@ func canonical(t *testing.T, text string) string {
 	return string(data)
 }
 
+func TestLoadServiceAccount(t *testing.T) {
+	account := func(meta string) string { return "---\napiVersion: v1\nkind: ServiceAccount\nmetadata: " + meta + "\n" }
+	pod := "kind: Pod\nmetadata: {name: a, namespace: shop}\nspec: " + spec + "\n"
+	bare := strings.Replace(pod, "serviceAccountName: carts, ", "", 1)
+	for name, test := range map[string]struct{ manifest, want string }{
+		"none":              {pod, ""},
+		"its own":           {pod + account("{name: carts, annotations: {a: b}, uid: u}"), `{"annotations":{"a":"b"},"name":"carts","namespace":"shop"}`},
+		"before it":         {account("{name: carts}") + "---\n" + pod, `{"name":"carts","namespace":"shop"}`},
+		"another":           {pod + account("{name: other}"), ""},
+		"another namespace": {pod + account("{name: carts, namespace: other}"), ""},
+		"same namespace":    {pod + account("{name: carts, namespace: shop}"), `{"name":"carts","namespace":"shop"}`},
+		"default":           {bare + account("{name: default}"), `{"name":"default","namespace":"shop"}`},
+		"by its alias":      {strings.Replace(pod, "serviceAccountName", "serviceAccount", 1) + account("{name: carts}"), `{"name":"carts","namespace":"shop"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Load([]byte(test.manifest), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := test.want
+			if want != "" {
+				want = `{"apiVersion":"v1","kind":"ServiceAccount","metadata":` + want + `}`
+			}
+			if diff := cmp.Diff(want, string(got.ServiceAccount)); diff != "" {
+				t.Errorf("service account (-want +got):\n%s", diff)
+			}
+		})
+	}
+	if _, err := Load([]byte(pod+account("{name: carts}")+account("{name: carts}")), ""); err == nil || !strings.Contains(err.Error(), "two of ServiceAccount carts") {
+		t.Errorf("two: %v", err)
+	}
+}
+
 func TestLoadErrors(t *testing.T) {
 	const pod = "kind: Pod\nmetadata: {name: a, namespace: shop}\nspec: {containers: []}\n"
 	for name, test := range map[string]struct{ manifest, namespace, want string }{

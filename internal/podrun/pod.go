@@ -92,6 +92,13 @@ func readPod(data []byte) (*pod, error) {
 	return &p, nil
 }
 
+// sessionName names the pod's sessions by web identity, where the pod does not. Pods do without; here it is another guard: the AWS CLI
+// keeps such sessions below HOME, by role and session name, and would serve this pod with the session of the one before, whoever that
+// was. A session name has at most 64 characters, of which the UID takes 36.
+func (p *pod) sessionName() string {
+	return p.Metadata.Name[:min(len(p.Metadata.Name), 27)] + "-" + p.Metadata.UID
+}
+
 // container finds a container by name. Without a name it is the one that kubectl exec would take.
 // See https://kubernetes.io/docs/reference/labels-annotations-taints/#kubectl-kubernetes-io-default-container.
 func (p *pod) container(name string) (*container, error) {

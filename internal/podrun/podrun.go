@@ -8,6 +8,7 @@ package podrun
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -96,10 +97,15 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	unapplied, err := cfg.applyServiceAccount(ctx)
+	if err != nil {
+		return nil, err
+	}
 	admitted, warnings, err := cfg.Kube.DryRunCreate(ctx, cfg.Pod.Namespace, cfg.Pod.JSON)
 	if err != nil {
 		return nil, err
 	}
+	warnings = append(unapplied, warnings...)
 	pod, err := readPod(admitted)
 	if err != nil {
 		return nil, err
@@ -117,6 +123,28 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 		return nil, errors.Join(err, p.clean())
 	}
 	return p, nil
+}
+
+// applyServiceAccount brings the manifest's service account into the cluster, where that is podid's own: elsewhere it is not for
+// somebody who runs a command to change what pods get, and a warning says so.
+func (c *Config) applyServiceAccount(ctx context.Context) (warnings []string, err error) {
+	if c.Pod.ServiceAccount == nil {
+		return nil, nil
+	}
+	var object struct {
+		Metadata struct {
+			Name string `json:"name"`
+		} `json:"metadata"`
+	}
+	if err := json.Unmarshal(c.Pod.ServiceAccount, &object); err != nil {
+		return nil, fmt.Errorf("reading service account: %w", err)
+	}
+	account := identity.ServiceAccount{Namespace: c.Pod.Namespace, Name: object.Metadata.Name}
+	applied, err := c.Kube.ApplyServiceAccount(ctx, account, c.Pod.ServiceAccount)
+	if err != nil || applied {
+		return nil, err
+	}
+	return []string{fmt.Sprintf("ServiceAccount %s of the manifest is not applied: what the cluster has counts", account.Name)}, nil
 }
 
 func (p *Process) start(ctx context.Context, cfg *Config, pod *pod, c *container, extra *environment) error {

@@ -27,6 +27,7 @@ import (
 
 	"github.com/podid/podid/internal/identity"
 	"github.com/podid/podid/internal/local"
+	"github.com/podid/podid/internal/store/storetest"
 	"github.com/podid/podid/internal/token"
 	"github.com/podid/podid/internal/webhook"
 )
@@ -118,9 +119,16 @@ var signer = sync.OnceValue(func() *token.Signer {
 // newKube starts a cluster in which the service account carts of the namespace carts has an association.
 func newKube(t *testing.T, now func() time.Time) *Kube {
 	t.Helper()
+	kept := storetest.New(t)
+	accounts := local.DefineServiceAccounts(kept)
+	if err := kept.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	hook, err := webhook.New(webhook.Config{
 		Lookup: func(_ context.Context, account identity.ServiceAccount) (webhook.ServiceAccountFacts, error) {
-			return webhook.ServiceAccountFacts{Associated: account == identity.ServiceAccount{Namespace: "carts", Name: "carts"}}, nil
+			annotations, found := accounts.Annotations("local", account)
+			associated := account == identity.ServiceAccount{Namespace: "carts", Name: "carts"}
+			return webhook.ServiceAccountFacts{Associated: associated, Found: found, Annotations: annotations}, nil
 		},
 		Settings: webhook.Settings{Region: "us-west-2", TokenExpirationSeconds: 600, CredentialsFullURI: "http://127.0.0.1:7078/v1/credentials"},
 		Logger:   slog.New(slog.DiscardHandler),
@@ -129,7 +137,7 @@ func newKube(t *testing.T, now func() time.Time) *Kube {
 		t.Fatal(err)
 	}
 	cluster, err := local.New(local.Config{
-		Name: "local", Signer: signer(), Webhook: hook, Random: rand.Reader, Now: now, Logger: slog.New(slog.DiscardHandler),
+		Name: "local", Signer: signer(), Webhook: hook, ServiceAccounts: accounts, Store: kept, Random: rand.Reader, Now: now, Logger: slog.New(slog.DiscardHandler),
 		Authorize: func(_ context.Context, bearer identity.Secret) error {
 			if bearer != "me" {
 				return local.ErrUnauthorized

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,6 +111,62 @@ func TestEnvironment(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A service account in the manifest goes into the cluster, and what it says counts at once.
+func TestServiceAccountOfManifest(t *testing.T) {
+	const role = "arn:aws:iam::111122223333:role/orders"
+	account := func(annotations string) string {
+		return "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: orders, annotations: {" + annotations + "}}\n---\n"
+	}
+	pod := strings.ReplaceAll(cartsPod, "carts", "orders")
+	cfg := validConfig(t, account("eks.amazonaws.com/role-arn: '"+role+"'")+pod, "env")
+	p := ended(t, cfg)
+	env, err := parseEnv(p.Env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var admitted struct{ Metadata struct{ Name, UID string } }
+	if err := json.Unmarshal(p.Admitted(), &admitted); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"AWS_ROLE_ARN": role, "AWS_ROLE_SESSION_NAME": admitted.Metadata.Name + "-" + admitted.Metadata.UID,
+		"AWS_WEB_IDENTITY_TOKEN_FILE": filepath.Join(filepath.Dir(env.values["BOTO_CONFIG"]), "aws-iam-token/token"),
+	}
+	for name, value := range want {
+		if got := env.values[name]; got != value {
+			t.Errorf("%s=%s, want %s", name, got, value)
+		}
+	}
+	if !p.HasCredentials() || len(p.Warnings()) != 0 {
+		t.Errorf("has credentials: %v, warnings %q", p.HasCredentials(), p.Warnings())
+	}
+
+	with := cfg
+	if cfg.Pod, err = Load([]byte(account("")+pod), ""); err != nil {
+		t.Fatal(err)
+	}
+	if ended(t, cfg).HasCredentials() {
+		t.Error("the role is still there after the annotation is gone")
+	}
+	with.ExtraEnv = []string{"AWS_ROLE_SESSION_NAME=mine"}
+	if p := ended(t, with); !p.HasCredentials() || !slices.Contains(p.Env(), "AWS_ROLE_SESSION_NAME=mine") {
+		t.Errorf("with the annotation again, and a name for the session: %q", p.Env())
+	}
+}
+
+// ended starts a process and waits for its end.
+func ended(t *testing.T, cfg Config) *Process {
+	t.Helper()
+	p, err := Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 func TestNoAssociationNoToken(t *testing.T) {

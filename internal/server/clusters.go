@@ -29,10 +29,12 @@ func (s *Server) newBuiltInCluster(ctx context.Context, name string) (http.Handl
 	mutation, err := webhook.New(webhook.Config{
 		Lookup: func(_ context.Context, account identity.ServiceAccount) (webhook.ServiceAccountFacts, error) {
 			_, ok := s.directory.Association(name, account)
-			return webhook.ServiceAccountFacts{Associated: ok}, nil
+			annotations, found := s.accounts.Annotations(name, account)
+			return webhook.ServiceAccountFacts{Associated: ok, Found: found, Annotations: annotations}, nil
 		},
 		Settings: webhook.Settings{
-			Region: cluster.Region, RegionalSTS: true, EndpointURL: s.url, CredentialsFullURI: s.cfg.CredentialsFullURI, Jitter: mathrand.Int64N,
+			Region: cluster.Region, RegionalSTS: true, EndpointURL: s.url, CredentialsFullURI: s.cfg.CredentialsFullURI,
+			Partition: cluster.Partition, AccountID: cluster.AccountID, Jitter: mathrand.Int64N,
 		},
 		Logger: s.cfg.Logger,
 	})
@@ -40,7 +42,7 @@ func (s *Server) newBuiltInCluster(ctx context.Context, name string) (http.Handl
 		return nil, err
 	}
 	return local.New(local.Config{
-		Name: name, Signer: signer, Webhook: mutation, Random: rand.Reader, Now: s.cfg.Now, Logger: s.cfg.Logger,
+		Name: name, Signer: signer, Webhook: mutation, ServiceAccounts: s.accounts, Store: s.store, Random: rand.Reader, Now: s.cfg.Now, Logger: s.cfg.Logger,
 		Authorize: func(_ context.Context, bearer identity.Secret) error { return s.authorizeKubernetes(bearer, cluster) },
 	})
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/podid/podid/internal/eksauth"
 	"github.com/podid/podid/internal/iam"
 	"github.com/podid/podid/internal/identity"
+	"github.com/podid/podid/internal/local"
 	"github.com/podid/podid/internal/s3front"
 	"github.com/podid/podid/internal/store"
 	"github.com/podid/podid/internal/sts"
@@ -61,8 +62,6 @@ type Config struct {
 	Feed eks.FeedConfig
 	// PieceDeadline is how long a client may take to take a piece of a feed; 0 means 10 seconds.
 	PieceDeadline time.Duration
-	// IAMQuotas are how many roles, users and the like an account may have.
-	IAMQuotas iam.Quotas
 	// AllowHTTP accepts web identities of issuers at http URLs, and their providers. Who can change what is fetched from there can
 	// forge any of their tokens, so it is for loopback and laboratories.
 	AllowHTTP bool
@@ -110,6 +109,7 @@ type Server struct {
 	admin     Admin
 	services  map[string]http.Handler // by the name in a signature's scope
 	s3        *s3front.Handler        // nil without
+	accounts  *local.ServiceAccounts  // of the built-in clusters
 	clusters  map[string]http.Handler // Kubernetes APIs of the built-in clusters
 	auditFile io.Closer
 	closing   chan struct{} // closed when Run ends, before requests under way have their grace
@@ -167,6 +167,7 @@ func (s *Server) openState(ctx context.Context) error {
 		return err
 	}
 	s.directory = directory.New(s.store, append([]string{s.cfg.AccountID}, s.cfg.MemberAccountIDs...)...)
+	s.accounts = local.DefineServiceAccounts(s.store)
 	state := newBootstrap(s)
 	if err := s.store.Load(ctx); err != nil {
 		return err
@@ -201,7 +202,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		eksauth.New(eksauth.Config{Directory: s.directory, Tokens: s.tokens, Assumer: assumer, Random: rand.Reader}).API(),
 		sts.New(sts.Config{Directory: s.directory, Assumer: assumer, Tokens: s.tokens, Now: s.cfg.Now}).API(),
 		iam.New(iam.Config{
-			Store: s.store, Directory: s.directory, Keyring: s.keyring, LastUse: s.authn.LastUse, Quotas: s.cfg.IAMQuotas, Partition: s.cfg.Partition,
+			Store: s.store, Directory: s.directory, Keyring: s.keyring, LastUse: s.authn.LastUse, Partition: s.cfg.Partition,
 			AllowHTTP: s.cfg.AllowHTTP, Now: s.cfg.Now, Random: rand.Reader,
 		}).API(),
 	} {
