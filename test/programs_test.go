@@ -108,12 +108,24 @@ type process struct {
 // start starts a program, which is killed at the end of the test if it has not ended by then.
 func start(t testing.TB, env []string, stdin io.Reader, program string, args ...string) *process {
 	t.Helper()
+	p := prepare(env, stdin, program, args...)
+	p.begin(t)
+	return p
+}
+
+// prepare is a program that can still be changed before it begins.
+func prepare(env []string, stdin io.Reader, program string, args ...string) *process {
 	if !strings.Contains(program, "/") && strings.HasPrefix(program, "podid") {
 		program = filepath.Join(programs, program)
 	}
 	p := &process{cmd: exec.Command(program, args...), ended: make(chan struct{})}
 	p.cmd.Env, p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = env, stdin, &p.stdout, &p.stderr
 	p.cmd.WaitDelay = time.Second // for children that hold the output
+	return p
+}
+
+func (p *process) begin(t testing.TB) {
+	t.Helper()
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +137,6 @@ func start(t testing.TB, env []string, stdin io.Reader, program string, args ...
 		_ = p.cmd.Process.Kill()
 		<-p.ended
 	})
-	return p
 }
 
 // wait waits for the end and returns the exit code, -1 after a signal.
