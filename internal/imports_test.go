@@ -61,7 +61,7 @@ var rules = map[string]rule{
 	"internal/podrun":  {own: "identity webhook local", other: awsSDK + " golang.org/x/sys/unix sigs.k8s.io/yaml " + async},
 
 	"internal/link":           {other: "github.com/vishvananda/netlink golang.org/x/sys/unix"},
-	"internal/link/netnstest": {other: "github.com/vishvananda/"},
+	"internal/link/netnstest": {other: "github.com/vishvananda/ golang.org/x/sys/unix"},
 
 	"internal/server": {
 		own:   "identity policy sigv4 store credential token audit directory authn assume wire eks eksauth sts iam webhook local s3front",
