@@ -42,14 +42,15 @@ var rules = map[string]rule{
 	"internal/token":           {own: "identity", other: "github.com/go-jose/go-jose/v4 " + async},
 	"internal/audit":           {own: "identity"},
 	"internal/directory":       {own: "identity policy store"},
+	"internal/denial":          {own: "identity policy credential"},
 	"internal/authn":           {own: "identity sigv4 credential directory"},
 	"internal/assume":          {own: "identity policy credential store directory", other: awsSDK},
-	"internal/wire":            {own: "identity audit authn directory", other: metrics},
+	"internal/wire":            {own: "identity audit authn denial directory", other: metrics},
 
 	// Tier 2: one package for each service.
 	"internal/eks":     {own: "identity policy store directory credential token wire"},
 	"internal/eksauth": {own: "identity policy store directory authn token assume wire"},
-	"internal/sts":     {own: "identity policy store directory authn token assume wire"},
+	"internal/sts":     {own: "identity policy store directory authn token assume denial wire"},
 	"internal/iam":     {own: "identity policy store directory credential authn wire"},
 
 	// Tier 3: programs.
@@ -64,7 +65,7 @@ var rules = map[string]rule{
 	"internal/link/netnstest": {other: "github.com/vishvananda/ golang.org/x/sys/unix"},
 
 	"internal/server": {
-		own:   "identity policy sigv4 store credential token audit directory authn assume wire eks eksauth sts iam webhook local s3front",
+		own:   "identity policy sigv4 store credential token audit directory denial authn assume wire eks eksauth sts iam webhook local s3front",
 		other: metrics + " " + async,
 	},
 	"internal/server/servertest": {own: "identity server podrun", other: awsSDK},

@@ -71,6 +71,21 @@ func AccountOfID(id string) (accountID string, ok bool) {
 	return fmt.Sprintf("%012d", account), true
 }
 
+// AccountOfAccessKey reads the account out of an access key id. Ids that AWS gave out before accounts were in them do not have the bit
+// that all ids since have.
+func AccountOfAccessKey(id string) (accountID string, ok bool) {
+	kind := IDKind(id[:min(len(id), 4)])
+	if len(id) != 20 || kind != LongTermAccessKey && kind != TemporaryAccessKey || id[4] >= 'A' && id[4] < 'Q' {
+		return "", false
+	}
+	return AccountOfID(id)
+}
+
+// ValidAccessKeyID tells whether s may be an access key id: 16 to 128 letters, digits and underscores.
+func ValidAccessKeyID(s string) bool {
+	return 16 <= len(s) && len(s) <= 128 && only(s, func(c byte) bool { return alphanumeric(c) || c == '_' })
+}
+
 // NewAssociationID makes the id of a pod identity association: "a-" and seventeen lower-case letters and digits.
 func NewAssociationID(random io.Reader) string {
 	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"

@@ -12,6 +12,7 @@ const maxCandidates = 3
 type Explanation struct {
 	Decision   Decision
 	Candidates []Candidate // closest first, at most three
+	Keys       []Key       // of the request, if it is denied
 }
 
 // Candidate is an Allow statement that did not match.
@@ -33,7 +34,11 @@ type Failure struct {
 // Explain decides as [Decide] does and adds why. It is slower and meant for people, not for every request.
 func Explain(req *Request, in *Inputs) Explanation {
 	e := Explanation{Decision: Decide(req, in)}
-	if e.Decision.Allowed || e.Decision.Explicit {
+	if e.Decision.Allowed {
+		return e
+	}
+	e.Keys = req.Context.Keys()
+	if e.Decision.Explicit {
 		return e
 	}
 	e.find(req, in)

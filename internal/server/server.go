@@ -24,6 +24,7 @@ import (
 	"github.com/podid/podid/internal/audit"
 	"github.com/podid/podid/internal/authn"
 	"github.com/podid/podid/internal/credential"
+	"github.com/podid/podid/internal/denial"
 	"github.com/podid/podid/internal/directory"
 	"github.com/podid/podid/internal/eks"
 	"github.com/podid/podid/internal/eksauth"
@@ -187,9 +188,10 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	s.auditFile = auditFile
 	s.authn = authn.New(s.directory, s.keyring, s.cfg.Now)
+	denials := &denial.Sealer{Keyring: s.keyring}
 	assumer := &assume.Assumer{Directory: s.directory, Keyring: s.keyring, Now: s.cfg.Now}
 	shared := wire.Config{
-		Authenticator: s.authn, Directory: s.directory, Audit: audit.New(auditFile, 1000),
+		Authenticator: s.authn, Directory: s.directory, Audit: audit.New(auditFile, 1000), Denials: denials,
 		Metrics: wire.NewMetrics(s.cfg.Registry), Logger: s.cfg.Logger, Now: s.cfg.Now,
 		PieceDeadline: s.cfg.PieceDeadline, Closing: s.closing,
 	}
@@ -200,7 +202,7 @@ func (s *Server) assemble(ctx context.Context) error {
 			Feed: s.cfg.Feed, Partition: s.cfg.Partition, Region: s.cfg.Region, AllowHTTP: s.cfg.AllowHTTP, Now: s.cfg.Now, Random: rand.Reader,
 		}).API(),
 		eksauth.New(eksauth.Config{Directory: s.directory, Tokens: s.tokens, Assumer: assumer, Random: rand.Reader}).API(),
-		sts.New(sts.Config{Directory: s.directory, Assumer: assumer, Tokens: s.tokens, Now: s.cfg.Now}).API(),
+		sts.New(sts.Config{Directory: s.directory, Assumer: assumer, Tokens: s.tokens, Denials: denials, Now: s.cfg.Now}).API(),
 		iam.New(iam.Config{
 			Store: s.store, Directory: s.directory, Keyring: s.keyring, LastUse: s.authn.LastUse, Partition: s.cfg.Partition,
 			AllowHTTP: s.cfg.AllowHTTP, Now: s.cfg.Now, Random: rand.Reader,

@@ -32,6 +32,11 @@ func errPackedPolicyTooLarge(what string, percent int) *wire.Error {
 		Message: fmt.Sprintf("Packed size of %s consumes %d%% of allotted space.", what, percent)}
 }
 
+func errInvalidAuthorizationMessage() *wire.Error {
+	return &wire.Error{Code: "InvalidAuthorizationMessageException", Status: http.StatusBadRequest,
+		Message: "The message is not valid: it is not the one of a denial in this account, or it is not whole."}
+}
+
 func errInvalidIdentityToken(format string, args ...any) *wire.Error {
 	return &wire.Error{Code: "InvalidIdentityToken", Status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...)}
 }

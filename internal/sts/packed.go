@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/flate"
 	"slices"
+	"sync"
 
 	"github.com/podid/podid/internal/identity"
 )
@@ -23,26 +24,41 @@ func packedSize(s *identity.Session) (*int, error) {
 	for _, tag := range s.Tags {
 		size += len(tag.Key) + len(tag.Value)
 	}
-	var packed bytes.Buffer
-	w, err := flate.NewWriter(&packed, flate.BestCompression)
-	if err != nil {
-		return nil, err
-	}
-	for _, text := range slices.Concat(s.Policies, s.PolicyARNs) {
-		if _, err := w.Write([]byte(text)); err != nil {
-			return nil, err
-		}
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
 	what := "session tags"
 	if restricted {
-		size, what = size+packed.Len(), "session policies and session tags"
+		packed, err := deflated(slices.Concat(s.Policies, s.PolicyARNs))
+		if err != nil {
+			return nil, err
+		}
+		size, what = size+packed, "session policies and session tags"
 	}
 	percent := max(size*100/packedLimit, 1)
 	if percent > 100 {
 		return nil, errPackedPolicyTooLarge(what, percent)
 	}
 	return &percent, nil
+}
+
+// packers are kept, since one takes more than half a megabyte.
+var packers = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(nil, flate.BestCompression)
+	if err != nil {
+		panic("sts: " + err.Error())
+	}
+	return w
+}}
+
+// deflated is the size of texts, compressed together.
+func deflated(texts []string) (int, error) {
+	w := packers.Get().(*flate.Writer)
+	defer packers.Put(w)
+	var packed bytes.Buffer
+	w.Reset(&packed)
+	for _, text := range texts {
+		if _, err := w.Write([]byte(text)); err != nil {
+			return 0, err
+		}
+	}
+	err := w.Close()
+	return packed.Len(), err
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/podid/podid/internal/assume"
+	"github.com/podid/podid/internal/denial"
 	"github.com/podid/podid/internal/directory"
 	"github.com/podid/podid/internal/identity"
 	"github.com/podid/podid/internal/token"
@@ -19,6 +20,7 @@ type Config struct {
 	Directory *directory.Directory
 	Assumer   *assume.Assumer
 	Tokens    *token.Verifier
+	Denials   *denial.Sealer
 	Now       func() time.Time
 }
 
@@ -46,8 +48,21 @@ func (s *Service) API() wire.Service {
 			wire.Op("AssumeRoleWithWebIdentity", "", nil, s.AssumeRoleWithWebIdentity).Anonymous(),
 			wire.Op("GetSessionToken", "", nil, s.GetSessionToken),
 			wire.Op("GetFederationToken", "", func(call *wire.Call, in *federationTokenInput) (wire.Access, error) { return in.access(call) }, s.GetFederationToken),
+			wire.Op("GetAccessKeyInfo", "", func(call *wire.Call, _ *accessKeyInput) (wire.Access, error) {
+				return forAccount(call, "GetAccessKeyInfo")
+			}, s.GetAccessKeyInfo),
+			wire.Op("DecodeAuthorizationMessage", "", func(call *wire.Call, _ *messageInput) (wire.Access, error) {
+				return forAccount(call, "DecodeAuthorizationMessage")
+			}, s.DecodeAuthorizationMessage),
+			wire.Unserved("AssumeRoleWithSAML").Anonymous(), wire.Unserved("AssumeRoot"),
+			wire.Unserved("GetDelegatedAccessToken"), wire.Unserved("GetWebIdentityToken"),
 		},
 	}
+}
+
+// forAccount is permission for an operation that is about nothing in particular, for callers who may call it at all.
+func forAccount(call *wire.Call, operation string) (wire.Access, error) {
+	return wire.Access{Action: "sts:" + operation, Resource: "*"}, refuse(call, operation, identity.CallerUser, identity.CallerFederatedUser)
 }
 
 type callerIdentityInput struct{}

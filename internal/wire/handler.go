@@ -16,6 +16,7 @@ import (
 
 	"github.com/podid/podid/internal/audit"
 	"github.com/podid/podid/internal/authn"
+	"github.com/podid/podid/internal/denial"
 	"github.com/podid/podid/internal/directory"
 	"github.com/podid/podid/internal/identity"
 )
@@ -28,6 +29,10 @@ const (
 	// callDeadline is how long an operation may take. SDKs give up after about a minute.
 	callDeadline = 30 * time.Second
 )
+
+// authorizationMessage is the header of a denial with the message that sts:DecodeAuthorizationMessage decodes. AWS's services that give
+// such messages put them into the text, where nobody can read the text any more.
+const authorizationMessage = "X-Podid-Authorization-Message"
 
 // Protocol is how a service's requests, answers and errors are spelled: [RESTJSON] or [Query].
 type Protocol interface {
@@ -49,6 +54,7 @@ type Config struct {
 	Authenticator *authn.Authenticator
 	Directory     *directory.Directory
 	Audit         *audit.Log
+	Denials       *denial.Sealer // nil: denials come without a sealed explanation
 	Metrics       *Metrics
 	Logger        *slog.Logger
 	Now           func() time.Time
@@ -93,6 +99,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		entry.Status, entry.Code = answer.Status, answer.Code
 	}
 	w.Header().Set("X-Amzn-Requestid", entry.RequestID)
+	if answer != nil && call.sealed != "" {
+		w.Header().Set(authorizationMessage, call.sealed)
+	}
 	// A client that does not read its answer must not hold the connection. Later answers on it have deadlines of their own.
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(time.Now().Add(callDeadline)) // a recorder in a test has none to set
@@ -133,7 +142,7 @@ func Describe(r *http.Request, now time.Time) directory.Request {
 }
 
 func (h *Handler) newCall(r *http.Request, now time.Time) *Call {
-	call := &Call{request: Describe(r, now), directory: h.cfg.Directory, denied: h.service.Denied}
+	call := &Call{request: Describe(r, now), directory: h.cfg.Directory, denials: h.cfg.Denials, denied: h.service.Denied}
 	call.request.Caller = &call.Caller
 	call.Entry = &audit.Entry{
 		Time: now, RequestID: identity.NewUUID(rand.Reader), Service: h.service.Name, Operation: "Unknown",

@@ -5,6 +5,7 @@ import (
 	"reflect"
 
 	"github.com/podid/podid/internal/audit"
+	"github.com/podid/podid/internal/denial"
 	"github.com/podid/podid/internal/directory"
 	"github.com/podid/podid/internal/identity"
 )
@@ -80,6 +81,13 @@ func eachField(v reflect.Value, f func(reflect.StructField, reflect.Value) error
 	return nil
 }
 
+// Unserved declares an awsQuery operation of the service's that is not served, for a refusal that says so.
+func Unserved(name string) Operation {
+	return Operation{name: name, input: reflect.TypeFor[struct{}](), run: func(context.Context, *Call, any) (any, error) {
+		return nil, &Error{queryErrors.unknownOperation, queryErrors.unknownOperationStatus, "podid does not serve the operation " + name + ".", nil}
+	}}
+}
+
 // Anonymous marks an operation that needs no signature, because its input proves who calls: AssumeRoleWithWebIdentity.
 func (o Operation) Anonymous() Operation {
 	o.anonymous = true
@@ -94,7 +102,9 @@ type Call struct {
 
 	request   directory.Request
 	directory *directory.Directory
+	denials   *denial.Sealer
 	denied    func(string) *Error
+	sealed    string // why a policy refused the call, for those who may know; empty if none did
 }
 
 // RequestID names this call in the answer's x-amzn-RequestId header, the log and the audit trail.
@@ -110,9 +120,14 @@ func (c *Call) Authorize(need Access) error {
 	if err != nil {
 		return err
 	}
-	if !why.Decision.Allowed {
-		c.Entry.Reason = why.String()
-		return c.denied(why.Decision.Message(c.Caller.ARN))
+	if why.Decision.Allowed {
+		return nil
 	}
-	return nil
+	c.Entry.Reason = why.String()
+	if c.denials != nil {
+		if c.sealed, err = c.denials.Seal(&c.Caller, &why); err != nil {
+			return err
+		}
+	}
+	return c.denied(why.Decision.Message(c.Caller.ARN))
 }

@@ -133,7 +133,7 @@ func TestQueryBadInput(t *testing.T) {
 		"multipart":        {call(form("sts", "GetCallerIdentity"), func(c *servertest.Call) { c.Header = http.Header{"Content-Type": {"multipart/form-data; boundary=x"}} }), "MalformedInput", 400, "multipart/form-data"},
 		"bad escape":       {call(form("sts", "GetCallerIdentity"), func(c *servertest.Call) { c.Body += "&x=%zz" }), "MalformedInput", 400, "%zz"},
 		"no number":        {form("sts", "AssumeRole", "RoleArn", role, "RoleSessionName", "s1", "DurationSeconds", "1h"), "MalformedInput", 400, "DurationSeconds"},
-		"managed policies": {form("sts", "AssumeRole", "RoleArn", role, "RoleSessionName", "s1", "PolicyArns.member.1.arn", "arn:aws:iam::aws:policy/X"), "ValidationError", 400, "PolicyArns"},
+		"managed policies": {form("sts", "AssumeRole", "RoleArn", role, "RoleSessionName", "s1", "PolicyArns.member.1.arn", "arn:aws:iam::aws:policy/X"), "ValidationError", 400, "does not exist"},
 		"many members":     {call(form("sts", "GetCallerIdentity"), func(c *servertest.Call) { c.Body += strings.Repeat("&x", 1000) }), "MalformedInput", 400, "1000"},
 		"long name":        {call(form("sts", "GetCallerIdentity"), func(c *servertest.Call) { c.Body += "&" + strings.Repeat(".", 1<<19) + "=" }), "MalformedInput", 400, "256"},
 		"large body":       {call(form("sts", "GetCallerIdentity"), func(c *servertest.Call) { c.Body += "&x=" + strings.Repeat("y", 1<<20) }), "RequestEntityTooLarge", 413, "1048576"},
