@@ -10,14 +10,15 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"golang.org/x/time/rate"
 
 	"github.com/podid/podid/internal/identity"
 )
@@ -25,9 +26,13 @@ import (
 const (
 	attempts       = 3                      // at one exchange, the first included
 	attemptTimeout = time.Second            // of one attempt, answer included, as in Amazon's agent
-	dialTimeout    = 500 * time.Millisecond // as in Amazon's agent
 	backoff        = 100 * time.Millisecond // before the second attempt; doubled before the third
-	maxAnswerBytes = 256 << 10              // many times the longest session token
+	maxPause       = 2 * time.Second        // that upstream may ask for by Retry-After; if it asks for more, there is no other attempt
+	// While upstream is down, attempts after the first add to what it has to bear when it comes back, so there are only so many of them.
+	retriesPerSecond, retryBurst = 5, 50
+	// invalidateAfter is how long the agent's own credentials are kept at least, whatever upstream says about them.
+	invalidateAfter = time.Minute
+	maxAnswerBytes  = 256 << 10 // many times the longest session token
 )
 
 // errAnswer is wrapped by the errors for answers that are not what EKS Auth answers. They are not retried.
@@ -46,8 +51,8 @@ type ClientConfig struct {
 	ClusterName string                  // the cluster whose tokens are exchanged; required
 	Region      string                  // that requests are signed for; required
 	Endpoint    string                  // URL of the API; empty: AWS's own for the region
-	Credentials aws.CredentialsProvider // the agent's own, which sign the requests; should cache; required
-	Transport   *http.Transport         // its TLS and proxy settings are used, its dialer is not; nil: Go's defaults and no proxy
+	Credentials aws.CredentialsProvider // the agent's own, which sign the requests; should cache, as aws.CredentialsCache does; required
+	Transport   *http.Transport         // its TLS and proxy settings are used; nil: Go's defaults and no proxy
 	Now         func() time.Time        // nil: time.Now
 	Rand        func() float64          // in [0, 1), for jitter; nil: math/rand
 }
@@ -61,6 +66,8 @@ type Client struct {
 	signer      *v4.Signer
 	now         func() time.Time
 	rand        func() float64
+	retries     *rate.Limiter // attempts after the first
+	invalidate  *rate.Limiter // of the agent's own credentials
 }
 
 // NewClient checks the configuration and makes the client. It does not connect.
@@ -81,11 +88,11 @@ func NewClient(config ClientConfig) (*Client, error) {
 	case config.Credentials == nil:
 		return nil, errors.New("credentials are required")
 	}
-	transport := &http.Transport{ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 8, IdleConnTimeout: 90 * time.Second}
+	transport := &http.Transport{}
 	if config.Transport != nil {
 		transport = config.Transport.Clone()
 	}
-	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	configure(transport)
 	c := &Client{
 		url:         endpoint.JoinPath("clusters", config.ClusterName, "assume-role-for-pod-identity").String(),
 		region:      config.Region,
@@ -94,6 +101,8 @@ func NewClient(config ClientConfig) (*Client, error) {
 		signer:      v4.NewSigner(),
 		now:         config.Now,
 		rand:        config.Rand,
+		retries:     rate.NewLimiter(retriesPerSecond, retryBurst),
+		invalidate:  rate.NewLimiter(rate.Every(invalidateAfter), 1),
 	}
 	if c.now == nil {
 		c.now = time.Now
@@ -126,7 +135,8 @@ func dnsSuffix(region string) string {
 }
 
 // AssumeRoleForPodIdentity exchanges a service-account token for credentials. It makes up to three attempts of at most a second
-// each: failures of the network, 5xx and throttling are tried again after a jittered pause. A refusal is an [*APIError].
+// each: failures of the network, 5xx and throttling are tried again after a jittered pause, or the one that upstream asks for, as long
+// as there are not too many of such attempts. A refusal is an [*APIError].
 // See https://docs.aws.amazon.com/eks/latest/APIReference/API_auth_AssumeRoleForPodIdentity.html.
 func (c *Client) AssumeRoleForPodIdentity(ctx context.Context, token identity.Secret) (*Assumption, error) {
 	body, err := json.Marshal(struct {
@@ -136,60 +146,83 @@ func (c *Client) AssumeRoleForPodIdentity(ctx context.Context, token identity.Se
 		return nil, fmt.Errorf("encoding the request: %w", err)
 	}
 	for n := 1; ; n++ {
-		data, err := c.attempt(ctx, body)
+		data, wanted, err := c.attempt(ctx, body)
 		if err == nil {
 			return decodeAssumption(data)
 		}
 		if refusal, ok := errors.AsType[*APIError](err); ok {
+			c.doubtOwnCredentials(refusal)
 			// Validation errors quote the value they refuse.
 			refusal.Message = strings.ReplaceAll(refusal.Message, token.Reveal(), "[redacted]")
 		}
-		if n == attempts || !retryable(err) {
+		if n == attempts || !retryable(err) || wanted > maxPause || !c.retries.AllowN(c.now(), 1) {
 			return nil, err
 		}
-		pause := time.Duration((1 + c.rand()) / 2 * float64(backoff<<(n-1)))
+		pause := max(wanted, time.Duration((1+c.rand())/2*float64(backoff<<(n-1))))
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return nil, err
 		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			// The connection may lead nowhere, and with HTTP/2 all attempts would go that way.
+			c.http.CloseIdleConnections()
+		}
 	}
 }
 
-// attempt signs and sends the request once and returns the body of a 200.
-func (c *Client) attempt(ctx context.Context, body []byte) ([]byte, error) {
+// doubtOwnCredentials has the agent's own credentials fetched anew if upstream does not accept them: they may have become void before
+// their time.
+func (c *Client) doubtOwnCredentials(refusal *APIError) {
+	own, cached := c.credentials.(interface{ Invalidate() })
+	if cached && refusal.Status == http.StatusForbidden && c.invalidate.AllowN(c.now(), 1) {
+		own.Invalidate()
+	}
+}
+
+// attempt signs and sends the request once and returns the body of a 200, or an error and the pause that upstream asks for.
+func (c *Client) attempt(ctx context.Context, body []byte) (data []byte, wanted time.Duration, err error) {
 	// Getting the agent's own credentials may take calls of its own, so their time is not part of the attempt's.
 	credentials, err := c.credentials.Retrieve(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errOwnCredentials, err)
+		return nil, 0, fmt.Errorf("%w: %w", errOwnCredentials, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("making the request: %w", err)
+		return nil, 0, fmt.Errorf("making the request: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "podid-agent")
 	digest := sha256.Sum256(body)
 	if err := c.signer.SignHTTP(ctx, credentials, req, hex.EncodeToString(digest[:]), "eks-auth", c.region, c.now()); err != nil {
-		return nil, fmt.Errorf("signing the request: %w", err)
+		return nil, 0, fmt.Errorf("signing the request: %w", err)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
+	data, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("reading the answer: %w", err)
+		return nil, 0, fmt.Errorf("reading the answer: %w", err)
 	case len(data) > maxAnswerBytes:
-		return nil, fmt.Errorf("%w: more than %d bytes", errAnswer, maxAnswerBytes)
+		return nil, 0, fmt.Errorf("%w: more than %d bytes", errAnswer, maxAnswerBytes)
 	case resp.StatusCode != http.StatusOK:
-		return nil, decodeError(resp, data)
+		return nil, retryAfter(resp), decodeError(resp, data)
 	}
-	return data, nil
+	return data, 0, nil
+}
+
+// retryAfter is the pause that an answer asks for, in seconds; 0 if it asks for none, or for one until a date.
+func retryAfter(resp *http.Response) time.Duration {
+	seconds, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 32)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 // decodeAssumption reads the answer. All of its members are required by the API's model; only those that credentials cannot do

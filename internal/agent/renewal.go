@@ -69,13 +69,9 @@ func (c *cache) sweep() {
 	}
 }
 
-// mayRenewLocked tells whether one more renewal may start. Pods that wait go first.
+// mayRenewLocked tells whether one more renewal may start. Whenever an exchange ends, a pod that waits goes first.
 func (c *cache) mayRenewLocked(uptime time.Duration) bool {
-	most := maxRenewing
-	if c.line.length > 0 {
-		most = reservedRenewals
-	}
-	return uptime >= c.resumeAt && c.renewing < most && len(c.lanes) < maxExchanges && c.renewals.pause(uptime) == 0
+	return uptime >= c.resumeAt && c.renewing < maxRenewing && len(c.lanes) < maxExchanges && c.renewals.pause(uptime) == 0
 }
 
 // useless tells whether the pod's credentials or all its tokens have expired, or the pod has not come back for new credentials
