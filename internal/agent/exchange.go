@@ -18,7 +18,7 @@ const (
 	// 20 ms, and in two thirds if it takes 100 ms.
 	maxExchanges       = 32 // under way, renewals included
 	reservedRenewals   = 2  // of these, which waiting pods leave to renewals, lest those never come to pass
-	maxRenewing        = 8  // of these, for renewals when no pod waits
+	maxRenewing        = 8  // of these, for renewals
 	exchangesPerSecond = 500
 	exchangeBurst      = 50
 
