@@ -31,6 +31,7 @@ race: ## run the tests of what is concurrent under the race detector
 .PHONY: bench
 bench: ## run the benchmarks
 	go test -run '^$$' -bench . ./...
+	go test -count=1 -run '^TestSixHoursOfANode$$' -v ./internal/agent
 
 .PHONY: oracle
 oracle: ## compare the policy evaluator with an independent one, on random questions

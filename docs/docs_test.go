@@ -120,6 +120,21 @@ func TestFlags(t *testing.T) {
 	}
 }
 
+// TestAgentMetrics compares the metrics of the node agent with their table in agent.md.
+func TestAgentMetrics(t *testing.T) {
+	name := regexp.MustCompile(`^(pod_identity|podid_agent)_[a-z_]+[a-z]$`)
+	var served, documented []string
+	inspect(t, "../internal/agent", func(n ast.Node) {
+		if e, ok := n.(ast.Expr); ok && name.MatchString(text(e)) {
+			served = append(served, text(e))
+		}
+	})
+	for _, cell := range column(section(read(t, "agent.md"), "Metrics"), "metric", 0) {
+		documented = append(documented, strings.Split(cell, ", ")...)
+	}
+	compare(t, "metrics of the node agent", served, documented)
+}
+
 // TestLinks follows the links of all documents that lead to files of this repository, and to headings in them.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)]+)\)`)

@@ -26,8 +26,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -59,7 +57,7 @@ func command() *cobra.Command {
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) },
 	}
 	root.PersistentFlags().StringP("verbosity", "v", "info", "log `level`: trace, debug, info, warn, error, fatal or panic")
-	root.AddCommand(serverCommand(), initializeCommand(), &cobra.Command{
+	root.AddCommand(serverCommand(), initializeCommand(), probeCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Prints the version",
 		Args:  cobra.NoArgs,
@@ -129,6 +127,8 @@ func serverCommand() *cobra.Command {
 	f.IntVar(&o.agent.CacheSize, "max-cache-size", 2000, "`pods` to keep credentials for; 0 switches the cache off")
 	f.IntVar(&o.agent.RenewalsPerSecond, "max-service-qps", 3,
 		"`renewals` ahead of need to ask of EKS Auth in a second")
+	f.IntVar(&o.agent.RequestsPerSource, "max-requests-per-source", 1000,
+		"`requests` a second that one address may send; 0: as many as it likes")
 	return cmd
 }
 
@@ -161,9 +161,9 @@ func logLevel(verbosity string) (slog.Level, error) {
 }
 
 func serve(ctx context.Context, o options) error {
-	own, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(awshttp.NewBuildableClient()))
+	own, transport, err := ownConfig(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the AWS configuration: %w", err)
+		return err
 	}
 	if own.Region == "" {
 		return errors.New("no region: set AWS_REGION")
@@ -172,13 +172,12 @@ func serve(ctx context.Context, o options) error {
 	if o.rotate {
 		o.client.Credentials = aws.NewCredentialsCache(aws.CredentialsProviderFunc(rereadCredentials))
 	}
-	// By now it carries AWS_CA_BUNDLE and the proxy settings.
-	o.client.Transport = own.HTTPClient.(*awshttp.BuildableClient).GetTransport()
+	o.client.Transport = transport
 	client, err := agent.NewClient(o.client)
 	if err != nil {
 		return err
 	}
-	o.agent.AssumeRole = client.AssumeRoleForPodIdentity
+	o.agent.AssumeRole, o.agent.ClusterName = client.AssumeRoleForPodIdentity, o.client.ClusterName
 	o.agent.ProbeAddr = net.JoinHostPort("localhost", strconv.Itoa(o.probePort))
 	o.agent.MetricsAddr = net.JoinHostPort(o.metricsAddress, strconv.Itoa(o.metricsPort))
 	a, err := agent.New(o.agent)
@@ -204,21 +203,4 @@ func stayLean(ctx context.Context) {
 			debug.FreeOSMemory()
 		}
 	}
-}
-
-// rereadCredentials goes through the default credential chain afresh, files included, and has the result used for a minute: on
-// hybrid nodes another process replaces the shared credentials file.
-func rereadCredentials(ctx context.Context) (aws.Credentials, error) {
-	own, err := config.LoadDefaultConfig(ctx)
-	if err != nil {
-		return aws.Credentials{}, fmt.Errorf("reading the AWS configuration: %w", err)
-	}
-	credentials, err := own.Credentials.Retrieve(ctx)
-	if err != nil {
-		return aws.Credentials{}, err
-	}
-	if next := time.Now().Add(time.Minute); !credentials.CanExpire || credentials.Expires.After(next) {
-		credentials.CanExpire, credentials.Expires = true, next
-	}
-	return credentials, nil
 }

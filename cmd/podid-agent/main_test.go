@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
@@ -78,6 +77,12 @@ func environment(t testing.TB, more ...string) []string {
 	}, more...)
 }
 
+// withoutKeys is the same for an agent that finds its credentials elsewhere.
+func withoutKeys(t testing.TB, more ...string) []string {
+	isKey := func(s string) bool { return strings.HasPrefix(s, "AWS_ACCESS") || strings.HasPrefix(s, "AWS_SECRET") }
+	return append(slices.DeleteFunc(environment(t), isKey), more...)
+}
+
 func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -142,20 +147,9 @@ func get(t testing.TB, client *http.Client, port, token string) (int, string) {
 
 func TestServer(t *testing.T) {
 	upstream := eksAuth(t)
-	private := httptest.NewTLSServer(upstream.Config.Handler) // its certificate is from a CA that only AWS_CA_BUNDLE knows
-	defer private.Close()
-	bundle := filepath.Join(t.TempDir(), "ca.pem")
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: private.Certificate().Raw})
-	if err := os.WriteFile(bundle, ca, 0o600); err != nil {
-		t.Fatal(err)
-	}
 	shared := filepath.Join(t.TempDir(), "credentials")
 	if err := os.WriteFile(shared, []byte("[default]\naws_access_key_id = AKIA2\naws_secret_access_key = s\n"), 0o600); err != nil {
 		t.Fatal(err)
-	}
-	withoutKeys := func(more ...string) []string {
-		isKey := func(s string) bool { return strings.HasPrefix(s, "AWS_ACCESS") || strings.HasPrefix(s, "AWS_SECRET") }
-		return append(slices.DeleteFunc(environment(t), isKey), more...)
 	}
 	for name, tt := range map[string]struct {
 		env  []string
@@ -163,9 +157,8 @@ func TestServer(t *testing.T) {
 	}{
 		"flags":           {environment(t), []string{"--cluster-name", "demo", "--endpoint", upstream.URL, "-v", "trace"}},
 		"environment":     {environment(t, "PODID_AGENT_CLUSTER_NAME=demo", "PODID_AGENT_ENDPOINT="+upstream.URL), nil},
-		"CA bundle":       {environment(t, "AWS_CA_BUNDLE="+bundle), []string{"-c", "demo", "--endpoint", private.URL}},
 		"flag before env": {environment(t, "PODID_AGENT_CLUSTER_NAME=other"), []string{"-c", "demo", "--endpoint", upstream.URL}},
-		"rotated credentials": {withoutKeys("AWS_SHARED_CREDENTIALS_FILE=" + shared),
+		"rotated credentials": {withoutKeys(t, "AWS_SHARED_CREDENTIALS_FILE="+shared),
 			[]string{"-c", "demo", "--endpoint", upstream.URL, "--rotate-credentials"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -174,6 +167,45 @@ func TestServer(t *testing.T) {
 				t.Errorf("got %d %s", status, body)
 			}
 		})
+	}
+}
+
+// The probe says what the agent says, and by its exit code whether it is ready.
+func TestProbe(t *testing.T) {
+	port := freePort(t)
+	run := func() (string, int) {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "probe", "--probe-port", port, "--timeout", "5s")
+		cmd.Env = environment(t)
+		out, _ := cmd.CombinedOutput()
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	if out, code := run(); code != 1 || !strings.HasPrefix(out, "podid-agent: the agent does not answer: dial tcp ") {
+		t.Errorf("without an agent: %d %q", code, out)
+	}
+	serve := func(status int, body string) func() {
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.String() != "/readyz?verbose" {
+				status = http.StatusNotFound
+			}
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
+		})}
+		go func() { _ = server.Serve(l) }()
+		return func() { _ = server.Close() }
+	}
+	stop := serve(500, "Internal Server Error occurred\n127.0.0.1 does not serve: connection refused\n")
+	want := "podid-agent: the agent is not ready: 500 Internal Server Error\nInternal Server Error occurred\n127.0.0.1 does not serve: connection refused\n"
+	if out, code := run(); code != 1 || out != want {
+		t.Errorf("of an agent that is not ready: %d %q", code, out)
+	}
+	stop()
+	_, _ = startAgent(t, os.Args[0], environment(t), "-c", "demo", "--endpoint", "http://127.0.0.1:1", "--probe-port", port)
+	if out, code := run(); code != 0 || out != "127.0.0.1 serves\n" {
+		t.Errorf("of an agent: %d %q", code, out)
 	}
 }
 
@@ -224,6 +256,7 @@ func TestFlags(t *testing.T) {
 		"metrics-port": {"", "2705"}, "bind-hosts": {"b", "[169.254.170.23,[fd00:ec2::23]]"}, "max-cache-size": {"", "2000"},
 		"max-credential-retention-before-renewal": {"", "3h0m0s"}, "max-service-qps": {"", "3"},
 		"rotate-credentials": {"", "false"}, "endpoint": {"", ""},
+		"max-requests-per-source": {"", "1000"}, // Amazon's is for all addresses together, and not a flag
 	} {
 		f := server.Flags().Lookup(name)
 		if f == nil {

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+
+	"github.com/podid/podid/internal/agent"
+)
+
+// credentialsInterval is how often the agent's own credentials are read anew with --rotate-credentials, as in Amazon's agent.
+const credentialsInterval = time.Minute
+
+// ownConfig reads where AWS programs have their configuration: the agent's credentials, region, CA bundle and proxies.
+func ownConfig(ctx context.Context) (aws.Config, *http.Transport, error) {
+	client := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.Proxy = agent.ProxyFromEnvironment })
+	own, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(client))
+	if err != nil {
+		return own, nil, fmt.Errorf("reading the AWS configuration: %w", err)
+	}
+	transport := own.HTTPClient.(*awshttp.BuildableClient).GetTransport() // by now it carries AWS_CA_BUNDLE
+	return own, transport, trustBoth(transport, os.Getenv("SSL_CERT_FILE"))
+}
+
+// trustBoth adds the certificates of SSL_CERT_FILE to those of AWS_CA_BUNDLE. Without the latter Go reads the former by itself; with
+// it the SDK trusts nothing else, and whoever has set both means both.
+func trustBoth(t *http.Transport, file string) error {
+	if file == "" || t.TLSClientConfig == nil || t.TLSClientConfig.RootCAs == nil {
+		return nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("reading SSL_CERT_FILE: %w", err)
+	}
+	both := t.TLSClientConfig.RootCAs.Clone()
+	if !both.AppendCertsFromPEM(data) {
+		return errors.New("reading SSL_CERT_FILE: no certificate in " + file)
+	}
+	t.TLSClientConfig.RootCAs = both
+	return nil
+}
+
+// rereadCredentials goes through the default credential chain afresh, files included, and has the result used for a minute: on
+// hybrid nodes another process replaces the shared credentials file.
+func rereadCredentials(ctx context.Context) (aws.Credentials, error) {
+	own, _, err := ownConfig(ctx)
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	credentials, err := own.Credentials.Retrieve(ctx)
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	if next := time.Now().Add(credentialsInterval); !credentials.CanExpire || credentials.Expires.After(next) {
+		credentials.CanExpire, credentials.Expires = true, next
+	}
+	return credentials, nil
+}
