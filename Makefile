@@ -10,7 +10,7 @@ BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSI
 
 .PHONY: help
 help: ## show this text
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/podid, bin/podid-agent and the example bin/list-files
@@ -40,6 +40,10 @@ oracle: ## compare the policy evaluator with an independent one, on random quest
 .PHONY: kube
 kube: ## run the tests with a real Kubernetes; the first time builds one, which takes minutes
 	cd test/kube && go vet ./... && go test -count=1 -v -timeout 40m .
+
+.PHONY: kube-node
+kube-node: export PODID_KUBE_NODE = 1
+kube-node: kube ## the same with a node, on which pods run; needs root and containerd
 
 .PHONY: lint
 lint: ## check the formatting, go vet and staticcheck

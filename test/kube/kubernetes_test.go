@@ -7,7 +7,10 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/podid/podid/internal/identity"
 )
@@ -92,3 +95,34 @@ func newToken(t testing.TB, account identity.ServiceAccount, audience string, bo
 	}
 	return made.Status.Token
 }
+
+// discloseIssuer lets everybody read the documents of the issuer, as AWS has to.
+// See https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/#service-account-issuer-discovery.
+func discloseIssuer(t *testing.T) {
+	t.Helper()
+	bindings := kube.Client.RbacV1().ClusterRoleBindings()
+	made, err := bindings.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "issuer-discovery-"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:service-account-issuer-discovery"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: "system:unauthenticated"}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := bindings.Delete(context.WithoutCancel(t.Context()), made.Name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	everybody, err := kubernetes.NewForConfig(rest.AnonymousClientConfig(kube.Admin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the issuer's keys", func() error {
+		return everybody.Discovery().RESTClient().Get().AbsPath("/openid/v1/jwks").Do(t.Context()).Error()
+	})
+}
+
+// trustIssuer is the variable of a podid that may fetch keys from the issuer, whose certificate is of an authority of its own, as in a
+// company.
+func trustIssuer() string { return "SSL_CERT_FILE=" + kube.CAFile }

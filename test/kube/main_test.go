@@ -25,9 +25,13 @@ const patience = time.Minute
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) (code int) {
+	cfg := cluster.Config{Root: "../..", Node: os.Getenv(nodeVariable) != "", Say: os.Stderr}
+	if cfg.Node && !cluster.Isolated() {
+		return isolate(cfg)
+	}
 	err := build()
 	if err == nil {
-		kube, err = cluster.Start(context.Background(), cluster.Config{Root: "../..", Say: os.Stderr})
+		kube, err = cluster.Start(context.Background(), cfg)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, errors.Join(err, os.RemoveAll(programs)))
@@ -44,11 +48,27 @@ func run(m *testing.M) (code int) {
 	return code
 }
 
+// nodeVariable is an environment variable that asks for a node, which takes root.
+const nodeVariable = "PODID_KUBE_NODE"
+
+// isolate builds all there is to build, and runs the tests in a process that can be a node.
+func isolate(cfg cluster.Config) (code int) {
+	_, err := cluster.Build(context.Background(), cfg)
+	if err == nil {
+		code, err = cluster.Isolate()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
 func build() (err error) {
 	if programs, err = os.MkdirTemp("", "podid-kube-programs-"); err != nil {
 		return err
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-o", programs, "./cmd/podid", "./cmd/podid-agent")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", programs, "./cmd/podid", "./cmd/podid-agent", "./examples/list-files")
 	cmd.Dir, cmd.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building podid: %w\n%s", err, out)

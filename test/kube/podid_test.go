@@ -23,9 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
-	"github.com/podid/podid/internal/directory"
 	"github.com/podid/podid/internal/identity"
-	"github.com/podid/podid/internal/store"
 )
 
 // What podid knows the Kubernetes as.
@@ -44,17 +42,14 @@ type podid struct {
 
 var apiURL = regexp.MustCompile(`APIs and S3 +(http://127\.0\.0\.1:\d+) `)
 
-// startPodid starts a control plane on an empty directory, after prepare, if not nil, has put something into it. env are variables more.
-func startPodid(t testing.TB, prepare func(testing.TB, string), env ...string) *podid {
+// startPodid starts a control plane on an empty directory, with variables more.
+func startPodid(t testing.TB, env ...string) *podid {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "podid-") // a short path, since etcd's sockets are in it
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if prepare != nil {
-		prepare(t, dir)
-	}
 	stdout := start(t, env, "podid", "dev", "--data-dir", dir, "--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0",
 		"--region", region, "--account-id", accountID)
 	p := &podid{}
@@ -91,27 +86,16 @@ func value(env []string, name string) string {
 	return ""
 }
 
-// register makes the Kubernetes known to a control plane that has not started, with the keys of its issuer. There is no operation for
-// this yet, so it is written into the state.
-func register(t testing.TB, dir string) {
+// register makes the Kubernetes known to the control plane, by default with the keys of its issuer.
+func (p *podid) register(t testing.TB, args ...string) {
 	t.Helper()
-	keys, err := kube.JWKS(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	if len(args) == 0 {
+		args = []string{"--kubeconfig", kube.Kubeconfig}
 	}
-	s, err := store.Open(t.Context(), store.Config{DataDir: filepath.Join(dir, "etcd")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := directory.New(s)
-	err = s.Load(t.Context())
-	if err == nil {
-		err = s.Commit(t.Context(), d.Clusters.Create(clusterName, identity.Cluster{
-			Name: clusterName, Partition: "aws", Region: region, AccountID: accountID, Issuer: kube.Issuer, Keys: keys, CreatedAt: time.Now(),
-		}))
-	}
-	if err := errors.Join(err, s.Close()); err != nil {
-		t.Fatal(err)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(programs, "podid"), append([]string{"cluster", "register", clusterName}, args...)...)
+	cmd.Env = p.env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("podid cluster register: %v\n%s", err, out)
 	}
 }
 
@@ -141,11 +125,11 @@ func (p *podid) associate(t testing.TB, account identity.ServiceAccount) {
 	}
 }
 
-// startAgent starts the node agent of the Kubernetes and returns where it answers.
-func (p *podid) startAgent(t testing.TB) string {
+// startAgent starts the node agent of the Kubernetes on an address and returns where it answers.
+func (p *podid) startAgent(t testing.TB, host, port string) string {
 	t.Helper()
-	port, probe := freePort(t), freePort(t)
-	start(t, p.env, "podid-agent", "server", "--cluster-name", clusterName, "--endpoint", p.url, "--bind-hosts", "127.0.0.1", "--port", port,
+	probe := freePort(t)
+	start(t, p.env, "podid-agent", "server", "--cluster-name", clusterName, "--endpoint", p.url, "--bind-hosts", host, "--port", port,
 		"--probe-port", probe, "--metrics-address", "127.0.0.1", "--metrics-port", freePort(t))
 	eventually(t, "podid-agent", func() error {
 		resp, err := http.Get("http://localhost:" + probe + "/readyz")
@@ -158,7 +142,7 @@ func (p *podid) startAgent(t testing.TB) string {
 		}
 		return nil
 	})
-	return "http://127.0.0.1:" + port + "/v1/credentials"
+	return "http://" + net.JoinHostPort(host, port) + "/v1/credentials"
 }
 
 // start starts a program, which ends with the test, and returns what tells its standard output. What it says otherwise is shown if

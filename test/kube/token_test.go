@@ -14,12 +14,25 @@ import (
 	"github.com/podid/podid/internal/identity"
 )
 
-// A pod's token, as the API server signs it, gives the pod the role of its association.
+// A pod's token, as the API server signs it, gives the pod the role of its association. podid has been given the keys, or fetches them.
 func TestPodIdentity(t *testing.T) {
+	t.Run("keys uploaded", func(t *testing.T) {
+		p := startPodid(t)
+		p.register(t)
+		testPodIdentity(t, p)
+	})
+	t.Run("keys fetched", func(t *testing.T) {
+		discloseIssuer(t)
+		p := startPodid(t, trustIssuer())
+		p.register(t, "--issuer", kube.Issuer)
+		testPodIdentity(t, p)
+	})
+}
+
+func testPodIdentity(t *testing.T, p *podid) {
 	namespace := newNamespace(t, "carts", "orders")
-	p := startPodid(t, register)
 	p.associate(t, identity.ServiceAccount{Namespace: namespace, Name: "carts"})
-	url := p.startAgent(t)
+	url := p.startAgent(t, "127.0.0.1", freePort(t))
 	carts := createPod(t, namespace, pod("carts-0", "carts"))
 
 	cfg := p.admin

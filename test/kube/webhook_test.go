@@ -30,8 +30,10 @@ import (
 const skipLabel = "eks.amazonaws.com/skip-pod-identity-webhook"
 
 // startWebhook serves podid's webhook, which asks the control plane for associations, and has the API server call it for the pods of
-// a namespace. change, if not nil, changes the registration before.
-func (p *podid) startWebhook(t testing.TB, namespace string, change func(*admissionv1.MutatingWebhook)) *httptest.Server {
+// a namespace. endpoint is what pods are told to call instead of AWS; change, if not nil, changes the registration before.
+func (p *podid) startWebhook(
+	t testing.TB, namespace, endpoint string, change func(*admissionv1.MutatingWebhook),
+) *httptest.Server {
 	t.Helper()
 	handler, err := webhook.New(webhook.Config{
 		Lookup: func(ctx context.Context, account identity.ServiceAccount) (webhook.ServiceAccountFacts, error) {
@@ -43,7 +45,7 @@ func (p *podid) startWebhook(t testing.TB, namespace string, change func(*admiss
 			}
 			return webhook.ServiceAccountFacts{Associated: len(out.Associations) > 0}, nil
 		},
-		Settings: webhook.Settings{Region: region, RegionalSTS: true},
+		Settings: webhook.Settings{Region: region, RegionalSTS: true, EndpointURL: endpoint},
 		Logger:   slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {
@@ -54,7 +56,9 @@ func (p *podid) startWebhook(t testing.TB, namespace string, change func(*admiss
 
 // callWebhook serves a webhook, and has the API server call it for the pods that are created in a namespace. Kubernetes calls webhooks
 // in the order of their names. It returns when the API server does.
-func callWebhook(t testing.TB, name, namespace string, handler http.Handler, change func(*admissionv1.MutatingWebhook)) *httptest.Server {
+func callWebhook(
+	t testing.TB, name, namespace string, handler http.Handler, change func(*admissionv1.MutatingWebhook),
+) *httptest.Server {
 	t.Helper()
 	server := httptest.NewTLSServer(handler)
 	t.Cleanup(server.Close)
@@ -152,9 +156,10 @@ func untouched(p *corev1.Pod) error {
 func setUp(t *testing.T, change func(*admissionv1.MutatingWebhook)) (namespace string, server *httptest.Server) {
 	t.Helper()
 	namespace = newNamespace(t, "carts", "orders")
-	p := startPodid(t, register)
+	p := startPodid(t)
+	p.register(t)
 	p.associate(t, identity.ServiceAccount{Namespace: namespace, Name: "carts"})
-	server = p.startWebhook(t, namespace, change)
+	server = p.startWebhook(t, namespace, "", change)
 	eventually(t, "the webhook", func() error {
 		return podIdentity(createPod(t, namespace, pod("probe", "carts"), metav1.DryRunAll))
 	})

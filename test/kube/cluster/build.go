@@ -19,13 +19,33 @@ import (
 // CacheVariable is the environment variable that says where the built programs are kept, instead of the user's cache directory.
 const CacheVariable = "PODID_KUBE_CACHE"
 
-// programs of Kubernetes that a cluster is made of.
-var programs = []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"}
+// pause is the program of this module that does nothing, in whose container a pod's namespaces are kept open.
+const pause = "pause"
 
-// build makes the programs of Kubernetes from the module in tools/kubernetes, unless an earlier build of the same version by the same
-// compiler is there, and returns the directory that they are in.
-func build(ctx context.Context, root string, say io.Writer) (string, error) {
-	module := filepath.Join(root, "tools", "kubernetes")
+// programs of Kubernetes that a cluster is made of.
+func (c *Config) programs() []string {
+	programs := []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"}
+	if c.Node {
+		programs = append(programs, "kubelet")
+	}
+	return programs
+}
+
+// Build makes the programs of Kubernetes from the module in tools/kubernetes, unless an earlier build of the same version by the same
+// compiler is there, and returns the directory that they are in. Start does it too; it is for those who have no network then.
+func Build(ctx context.Context, cfg Config) (string, error) {
+	if cfg.Say == nil {
+		cfg.Say = io.Discard
+	}
+	dir, err := cfg.build(ctx)
+	if err != nil {
+		return "", fmt.Errorf("building Kubernetes: %w", err)
+	}
+	return dir, nil
+}
+
+func (c *Config) build(ctx context.Context) (string, error) {
+	module := filepath.Join(c.Root, "tools", "kubernetes")
 	version, err := goTool(ctx, module, "list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes")
 	if err != nil {
 		return "", err
@@ -52,15 +72,21 @@ func build(ctx context.Context, root string, say io.Writer) (string, error) {
 	}
 	defer unlock()
 	var missing []string
-	for _, name := range programs {
+	for _, name := range c.programs() {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			missing = append(missing, name)
+		}
+	}
+	if c.Node {
+		own := filepath.Join(c.Root, "test", "kube")
+		if _, err := goTool(ctx, own, "build", "-trimpath", "-o", filepath.Join(dir, pause), "./cluster/pause"); err != nil {
+			return "", err
 		}
 	}
 	if len(missing) == 0 {
 		return dir, nil
 	}
-	fmt.Fprintf(say, "Building %s of Kubernetes %s into %s. This is done once, and takes about five minutes on two cores.\n",
+	fmt.Fprintf(c.Say, "Building %s of Kubernetes %s into %s. This is done once; all of them take about five minutes on two cores.\n",
 		strings.Join(missing, ", "), version, dir)
 	started := time.Now()
 	// A program that is there is a whole one: what a build that was cut off leaves is in another directory.
@@ -81,7 +107,7 @@ func build(ctx context.Context, root string, say io.Writer) (string, error) {
 			return "", err
 		}
 	}
-	fmt.Fprintf(say, "Built in %v.\n", time.Since(started).Round(time.Second))
+	fmt.Fprintf(c.Say, "Built in %v.\n", time.Since(started).Round(time.Second))
 	return dir, nil
 }
 

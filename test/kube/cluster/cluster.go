@@ -1,6 +1,6 @@
 // Package cluster runs a real Kubernetes for tests: an API server, a controller manager and a scheduler, built from their own source, on
-// an etcd in this process. It has no nodes: pods are made and admitted, service accounts get tokens, Deployments make their pods,
-// and nothing runs.
+// an etcd in this process. Without a node pods are made and admitted, service accounts get tokens, Deployments make their pods, and
+// nothing runs. With one, which is a kubelet and a containerd in namespaces of their own, pods run as anywhere.
 //
 // All is on the loopback interface, with certificates made for this one cluster in a temporary directory.
 package cluster
@@ -27,9 +27,18 @@ import (
 type Config struct {
 	// Root is the directory of the repository. Required.
 	Root string
+	// Node gives the cluster a node. It works in a process that [Isolate] has started, and takes containerd, runc and the plugins
+	// of the Container Network Interface as Debian has them. Pods run there that tolerate [NodeTaint].
+	Node bool
 	// Say gets a line when something takes long; nil means nothing is said.
 	Say io.Writer
 }
+
+// NodeTaint is the key of a taint of the node, so that only those pods run of which a test wants it.
+const NodeTaint = "podid.example.com/node"
+
+// NodeIP is the node's address besides loopback. Pods reach it, and it reaches pods.
+const NodeIP = "10.244.0.1"
 
 // Cluster is a Kubernetes that runs.
 type Cluster struct {
@@ -55,12 +64,14 @@ const patience = 3 * time.Minute
 
 // Start builds Kubernetes if need be, starts it, and waits until it can be used. [Cluster.Stop] ends it.
 func Start(ctx context.Context, cfg Config) (_ *Cluster, err error) {
-	if cfg.Say == nil {
-		cfg.Say = io.Discard
-	}
-	programs, err := build(ctx, cfg.Root, cfg.Say)
+	programs, err := Build(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("building Kubernetes: %w", err)
+		return nil, err
+	}
+	if cfg.Node {
+		if err := prepareNode(); err != nil {
+			return nil, err
+		}
 	}
 	dir, err := os.MkdirTemp("", "podid-kube-") // a short path, since etcd's socket is in it
 	if err != nil {
@@ -86,6 +97,11 @@ func Start(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	if err := c.startControllers(programs); err != nil {
 		return nil, err
 	}
+	if cfg.Node {
+		if err := c.startNode(ctx, programs); err != nil {
+			return nil, err
+		}
+	}
 	return c, c.waitForServiceAccounts(ctx)
 }
 
@@ -99,6 +115,10 @@ func (c *Cluster) writeKeys() error {
 	if err != nil {
 		return err
 	}
+	kubelets, err := c.authority.client("kube-apiserver", "system:masters") // what it shows to kubelets, which ask it who that is
+	if err != nil {
+		return err
+	}
 	signing, err := rsa.GenerateKey(rand.Reader, 2048) // the kind that most clusters have
 	if err != nil {
 		return err
@@ -108,7 +128,8 @@ func (c *Cluster) writeKeys() error {
 		return err
 	}
 	for name, text := range map[string][]byte{
-		"ca.crt": c.authority.pem, "apiserver.crt": server.certificate, "apiserver.key": server.key, "sa.key": signingPEM,
+		"ca.crt": c.authority.pem, "apiserver.crt": server.certificate, "apiserver.key": server.key,
+		"kubelet-client.crt": kubelets.certificate, "kubelet-client.key": kubelets.key, "sa.key": signingPEM,
 	} {
 		if err := os.WriteFile(filepath.Join(c.dir, name), text, 0o600); err != nil {
 			return err
@@ -145,11 +166,6 @@ func (c *Cluster) wait(ctx context.Context, what string, try func() error) error
 	}
 }
 
-// JWKS returns the keys of the issuer as the API server gives them to those who may ask: kubectl get --raw /openid/v1/jwks.
-func (c *Cluster) JWKS(ctx context.Context) ([]byte, error) {
-	return c.Client.Discovery().RESTClient().Get().AbsPath("/openid/v1/jwks").DoRaw(ctx)
-}
-
 // WriteLogs writes the last lines of all programs' logs.
 func (c *Cluster) WriteLogs(w io.Writer) {
 	for _, p := range c.processes {
@@ -167,5 +183,5 @@ func (c *Cluster) Stop() error {
 	if c.etcd != nil {
 		c.etcd.Close()
 	}
-	return os.RemoveAll(c.dir)
+	return errors.Join(unmount(c.dir), os.RemoveAll(c.dir))
 }

@@ -45,13 +45,15 @@ func (c *Cluster) startAPIServer(ctx context.Context, program string) error {
 func (c *Cluster) apiServerFlags(port int) []string {
 	return []string{
 		"--bind-address=127.0.0.1", "--secure-port=" + strconv.Itoa(port),
-		// What it would tell pods to reach it at. It must not be on loopback, and nobody uses it, since there are no pods that run.
+		// What it would tell pods to reach it at. It must not be on loopback, and no pod of a test calls the API server.
 		"--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none",
 		"--etcd-servers=unix://" + filepath.Join(c.dir, etcdSocket),
 		"--cert-dir=" + c.dir, "--tls-cert-file=apiserver.crt", "--tls-private-key-file=apiserver.key", "--client-ca-file=ca.crt",
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--service-account-issuer=" + c.Issuer, "--service-account-jwks-uri=" + c.Issuer + "/openid/v1/jwks",
+		"--kubelet-client-certificate=kubelet-client.crt", "--kubelet-client-key=kubelet-client.key",
+		"--kubelet-preferred-address-types=InternalIP",
 		"--service-account-signing-key-file=sa.key", "--service-account-key-file=sa.key",
 	}
 }

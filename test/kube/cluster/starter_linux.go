@@ -25,7 +25,10 @@ func newStarter() *starter {
 func (s *starter) close() { close(s.work) }
 
 func (s *starter) run(cmd *exec.Cmd) error {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	started := make(chan error)
 	s.work <- func() { started <- cmd.Start() }
 	return <-started
