@@ -3,7 +3,9 @@ package webhook
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 )
 
 // review is an AdmissionReview of admission.k8s.io, versions v1 and v1beta1, which differ in nothing that is used here.
@@ -20,10 +22,22 @@ type request struct {
 	Kind struct {
 		Kind string `json:"kind"`
 	} `json:"kind"`
-	SubResource string          `json:"subResource"`
-	Namespace   string          `json:"namespace"`
-	Operation   string          `json:"operation"`
-	Object      json.RawMessage `json:"object"`
+	SubResource string `json:"subResource"`
+	Namespace   string `json:"namespace"`
+	Operation   string `json:"operation"`
+	Object      *pod   `json:"object"` // as far as it is one
+}
+
+// decodeReview reads a review and the pod in it at once, since that is most of the work. What is wrong with the pod alone is podErr,
+// and the rest is there.
+func decodeReview(body []byte) (r *review, podErr, err error) {
+	r = &review{}
+	err = json.Unmarshal(body, r)
+	var mistyped *json.UnmarshalTypeError
+	if errors.As(err, &mistyped) && (mistyped.Field == "request.object" || strings.HasPrefix(mistyped.Field, "request.object.")) {
+		podErr, err = fmt.Errorf("reading pod: %w", err), nil
+	}
+	return r, podErr, err
 }
 
 type response struct {

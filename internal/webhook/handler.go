@@ -86,13 +86,16 @@ func New(cfg Config) (*Handler, error) {
 // Mutate works out what a pod of a namespace gets: nothing, without an error, where its service account has no role.
 // An error means that this could not be found out, or that data is not a pod.
 func (h *Handler) Mutate(ctx context.Context, namespace string, data []byte) (Mutation, error) {
-	m, _, err := h.mutate(ctx, namespace, data)
+	p, err := decodePod(data)
+	if err != nil {
+		return Mutation{}, err
+	}
+	m, _, err := h.mutate(ctx, namespace, p)
 	return m, err
 }
 
-func (h *Handler) mutate(ctx context.Context, namespace string, data []byte) (Mutation, identity.ServiceAccount, error) {
-	p, err := decodePod(data)
-	if err != nil {
+func (h *Handler) mutate(ctx context.Context, namespace string, p *pod) (Mutation, identity.ServiceAccount, error) {
+	if err := p.check(); err != nil {
 		return Mutation{}, identity.ServiceAccount{Namespace: namespace}, err
 	}
 	account := p.serviceAccount(namespace)
@@ -144,10 +147,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(reply) // the API server has gone, and with it whoever could be told
 }
 
+// review judges a pod that is to be created.
+func (h *Handler) review(ctx context.Context, r *request, podErr error) (identity.ServiceAccount, response, error) {
+	if podErr != nil {
+		return identity.ServiceAccount{Namespace: r.Namespace}, response{}, podErr
+	}
+	m, account, err := h.mutate(ctx, r.Namespace, r.Object)
+	if err != nil {
+		return account, response{}, err
+	}
+	resp, err := approval(m)
+	return account, resp, err
+}
+
 // admit answers an AdmissionReview.
 func (h *Handler) admit(ctx context.Context, body []byte) *review {
-	var in review
-	if err := json.Unmarshal(body, &in); err != nil {
+	in, podErr, err := decodeReview(body)
+	if err != nil {
 		return (&review{}).answer(refusal("reading AdmissionReview: " + err.Error()))
 	}
 	if in.Request == nil {
@@ -156,11 +172,7 @@ func (h *Handler) admit(ctx context.Context, body []byte) *review {
 	if !in.Request.createsPod() {
 		return in.answer(response{Allowed: true})
 	}
-	m, account, err := h.mutate(ctx, in.Request.Namespace, in.Request.Object)
-	resp := response{}
-	if err == nil {
-		resp, err = approval(m)
-	}
+	account, resp, err := h.review(ctx, in.Request, podErr)
 	if err != nil {
 		h.failed.Inc()
 		h.log.ErrorContext(ctx, "pod let through unchanged",

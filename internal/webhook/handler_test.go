@@ -80,12 +80,14 @@ func TestHandler(t *testing.T) {
 		"update":             {body: strings.Replace(reviewOf("carts", cartsPod), "CREATE", "UPDATE", 1), allowed: true},
 		"ephemeral": {body: strings.Replace(reviewOf("carts", cartsPod), `"operation"`, `"subResource":"ephemeralcontainers","operation"`, 1),
 			allowed: true},
-		"not a pod":  {body: strings.Replace(reviewOf("carts", cartsPod), `"kind":"Pod"`, `"kind":"Deployment"`, 1), allowed: true},
-		"no request": {body: `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`, message: "bad content"},
-		"null":       {body: `null`, message: "bad content"},
-		"empty":      {body: ``, message: "unexpected end of JSON input"},
-		"not JSON":   {body: `{"request":`, message: "unexpected end of JSON input"},
-		"wrong type": {body: `{"request":{"uid":7}}`, message: "cannot unmarshal number"},
+		"not a pod":                 {body: strings.Replace(reviewOf("carts", cartsPod), `"kind":"Pod"`, `"kind":"Deployment"`, 1), allowed: true},
+		"not a pod, and unlike one": {body: strings.Replace(reviewOf("carts", `{"spec":{"containers":7}}`), `"kind":"Pod"`, `"kind":"Widget"`, 1), allowed: true},
+		"number for a pod":          {body: reviewOf("carts", "7"), allowed: true, warning: "could not tell"},
+		"no request":                {body: `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`, message: "bad content"},
+		"null":                      {body: `null`, message: "bad content"},
+		"empty":                     {body: ``, message: "unexpected end of JSON input"},
+		"not JSON":                  {body: `{"request":`, message: "unexpected end of JSON input"},
+		"wrong type":                {body: `{"request":{"uid":7}}`, message: "cannot unmarshal number"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp, err := http.Post(server.URL+"/mutate", "application/json", strings.NewReader(test.body))
@@ -324,10 +326,12 @@ func FuzzAdmit(f *testing.F) {
 	})
 }
 
-// BenchmarkHandler is one review through the handler, without the network.
+// BenchmarkHandler is one review of a pod of some size through the handler, without the network.
 func BenchmarkHandler(b *testing.B) {
 	h := newHandler(b, nil)
-	body := []byte(reviewOf("carts", cartsPod))
+	pod := readYAML(b, "testdata/everything/in.yaml")
+	body := []byte(reviewOf("carts", string(pod)))
+	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
 		r := httptest.NewRequest(http.MethodPost, "/mutate", bytes.NewReader(body))

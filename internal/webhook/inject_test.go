@@ -431,7 +431,7 @@ func checkType(t *testing.T, pod []byte) {
 	}
 }
 
-func readYAML(t *testing.T, name string) []byte {
+func readYAML(t testing.TB, name string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -493,14 +493,7 @@ func FuzzInject(f *testing.F) {
 }
 
 func BenchmarkInject(b *testing.B) {
-	text, err := os.ReadFile("testdata/existing-env-mounts-volumes/in.yaml")
-	if err != nil {
-		b.Fatal(err)
-	}
-	pod, err := yaml.YAMLToJSON(text)
-	if err != nil {
-		b.Fatal(err)
-	}
+	pod := readYAML(b, "testdata/existing-env-mounts-volumes/in.yaml")
 	s := Settings{Region: "us-west-2", RegionalSTS: true, Jitter: half}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -63,10 +63,15 @@ func decodePod(data []byte) (*pod, error) {
 	if err := json.Unmarshal(data, &p); err != nil {
 		return nil, fmt.Errorf("reading pod: %w", err)
 	}
-	if p.Spec == nil {
-		return nil, fmt.Errorf("reading pod: %w", errNoSpec)
+	return &p, p.check()
+}
+
+// check finds what cannot be mutated.
+func (p *pod) check() error {
+	if p == nil || p.Spec == nil {
+		return fmt.Errorf("reading pod: %w", errNoSpec)
 	}
-	return &p, nil
+	return nil
 }
 
 // serviceAccount tells whom the pod runs as. Kubernetes fills in "default" before it calls webhooks; an empty name means the
