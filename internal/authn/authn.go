@@ -56,7 +56,7 @@ type Authenticator struct {
 	keys      *sigv4.Keys
 	sessions  sessions
 	now       func() time.Time
-	used      sync.Map // of Use, by long-term access key id
+	used      sync.Map // of Use, by id of a long-term access key or a role
 }
 
 // New returns an authenticator.
@@ -87,7 +87,7 @@ func (a *Authenticator) Authenticate(r *http.Request, service string, body []byt
 	if service == "iam" && caller.Session != nil && caller.Session.UserARN != "" {
 		return nil, "", errUnknownKey
 	}
-	a.note(caller, sig)
+	a.Note(caller, service, sig.Region)
 	return caller, sig.Region, nil
 }
 

@@ -7,3 +7,14 @@ import "slices"
 func (d *Directory) HoldsAccount(accountID string) bool {
 	return slices.Contains(d.accounts, accountID) || d.roles.Len(accountID+"/") > 0 || d.users.Len(accountID+"/") > 0
 }
+
+// Counts says how much an account has.
+type Counts struct {
+	Roles, Users, Groups, Policies, Providers int
+}
+
+// Count counts what an account has.
+func (d *Directory) Count(accountID string) Counts {
+	in := accountID + "/"
+	return Counts{d.roles.Len(in), d.users.Len(in), d.groups.Len(in), d.policies.Len(in), d.providers.Len(in)}
+}

@@ -216,7 +216,7 @@ type lastUsedOutput struct {
 	AccessKeyLastUsed lastUsedStructure `xml:"AccessKeyLastUsed"`
 }
 
-// GetAccessKeyLastUsed tells when a key was last used on this server since it started, other than for S3.
+// GetAccessKeyLastUsed tells when a key was last used on this server since it started.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetAccessKeyLastUsed.html.
 func (s *Service) GetAccessKeyLastUsed(_ context.Context, _ *wire.Call, in *keyIDInput) (*lastUsedOutput, error) {
 	key, ok := s.Directory.AccessKey(in.AccessKeyID)

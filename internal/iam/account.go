@@ -47,29 +47,19 @@ type accountSummaryOutput struct {
 // GetAccountSummary counts what the account has, and says the limits that podid keeps.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetAccountSummary.html.
 func (s *Service) GetAccountSummary(_ context.Context, call *wire.Call, _ *empty) (*accountSummaryOutput, error) {
+	account := call.Caller.AccountID
+	has := s.Directory.Count(account)
 	count := summary{
-		"Users": 0, "Roles": 0, "Policies": 0, "PolicyVersionsInUse": 0, "Providers": 0, "Groups": 0,
+		"Users": has.Users, "Roles": has.Roles, "Policies": has.Policies, "PolicyVersionsInUse": 0, "Providers": has.Providers, "Groups": has.Groups,
+		"UsersQuota": s.Quotas.Users, "RolesQuota": s.Quotas.Roles, "PoliciesQuota": s.Quotas.Policies, "GroupsQuota": s.Quotas.Groups,
+		"InstanceProfiles": 0, "ServerCertificates": 0, "MFADevices": 0, "MFADevicesInUse": 0, "AccountMFAEnabled": 0, "AccountAccessKeysPresent": 0,
 		"AccessKeysPerUserQuota": maxAccessKeys, "AttachedPoliciesPerRoleQuota": maxAttachedPolicies, "AttachedPoliciesPerUserQuota": maxAttachedPolicies,
 		"AttachedPoliciesPerGroupQuota": maxAttachedPolicies, "GroupsPerUserQuota": maxGroupsOfUser, "GroupPolicySizeQuota": maxInlinePoliciesOfGroup,
 		"VersionsPerPolicyQuota": maxVersions, "PolicySizeQuota": maxManagedPolicy, "AssumeRolePolicySizeQuota": maxTrustPolicy,
 		"RolePolicySizeQuota": maxInlinePolicies, "UserPolicySizeQuota": maxInlinePoliciesOfUser,
 	}
-	account := call.Caller.AccountID
-	for range s.Directory.ScanUsers(account, "") {
-		count["Users"]++
-	}
-	for range s.Directory.ScanRoles(account+"/", "") {
-		count["Roles"]++
-	}
-	for range s.Directory.ScanGroups(account, "") {
-		count["Groups"]++
-	}
 	for p := range s.Directory.ScanPolicies(account) {
-		count["Policies"]++
 		count["PolicyVersionsInUse"] += len(p.Versions)
-	}
-	for range s.Directory.ScanProviders(account) {
-		count["Providers"]++
 	}
 	return &accountSummaryOutput{count}, nil
 }
@@ -120,6 +110,7 @@ type roleDetail struct {
 	AssumeRolePolicyDocument string             `xml:"AssumeRolePolicyDocument"`
 	PermissionsBoundary      *boundaryStructure `xml:"PermissionsBoundary"`
 	Tags                     *tagList           `xml:"Tags"`
+	RoleLastUsed             *roleLastUsed      `xml:"RoleLastUsed"`
 	RolePolicyList           []policyDetail     `xml:"RolePolicyList>member"`
 	AttachedManagedPolicies  []attachedPolicy   `xml:"AttachedManagedPolicies>member"`
 }
@@ -221,6 +212,7 @@ func (s *Service) detailRole(r *identity.Role) roleDetail {
 	d := roleDetail{
 		Path: r.Path, RoleName: r.Name, RoleID: r.ID, ARN: r.ARN(), CreateDate: wire.Time(r.CreatedAt),
 		AssumeRolePolicyDocument: escapeDocument(s.Directory.TrustPolicy(r)), PermissionsBoundary: describeBoundary(r.Boundary), Tags: listTags(r.Tags),
+		RoleLastUsed: s.describeLastUse(r),
 	}
 	d.RolePolicyList, d.AttachedManagedPolicies = detailPermissions(&r.Permissions)
 	return d

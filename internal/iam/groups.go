@@ -50,6 +50,10 @@ type groupOutput struct {
 // CreateGroup makes a group, which has no users and no policies yet.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateGroup.html.
 func (s *Service) CreateGroup(ctx context.Context, call *wire.Call, in *createGroupInput) (*groupOutput, error) {
+	_, exists := s.Directory.Group(call.Caller.AccountID, in.GroupName)
+	if err := checkQuota(exists, "Groups", s.Directory.Count(call.Caller.AccountID).Groups, s.Quotas.Groups); err != nil {
+		return nil, err
+	}
 	group := identity.Group{
 		AccountID: call.Caller.AccountID, Partition: s.Partition, Path: in.Path, Name: in.GroupName,
 		ID: identity.NewID(s.Random, identity.GroupID, call.Caller.AccountID), CreatedAt: s.Now(),

@@ -22,12 +22,13 @@ import (
 type Config struct {
 	Store     *store.Store
 	Directory *directory.Directory
-	Keyring   *credential.Keyring                        // seals the secrets of access keys
-	LastUse   func(accessKeyID string) (authn.Use, bool) // of a long-term access key
-	Partition string                                     // aws, aws-cn, …: the first part of every ARN
-	AllowHTTP bool                                       // accept OIDC providers with http URLs and ports, for laboratories
-	Now       func() time.Time                           //
-	Random    io.Reader                                  // of new ids
+	Keyring   *credential.Keyring               // seals the secrets of access keys
+	LastUse   func(id string) (authn.Use, bool) // of a long-term access key or a role
+	Quotas    Quotas
+	Partition string           // aws, aws-cn, …: the first part of every ARN
+	AllowHTTP bool             // accept OIDC providers with http URLs and ports, for laboratories
+	Now       func() time.Time //
+	Random    io.Reader        // of new ids
 }
 
 // Service implements the operations.
@@ -36,7 +37,10 @@ type Service struct {
 }
 
 // New returns the service.
-func New(cfg Config) *Service { return &Service{cfg} }
+func New(cfg Config) *Service {
+	cfg.Quotas = cfg.Quotas.withDefaults()
+	return &Service{cfg}
+}
 
 // API declares the operations.
 func (s *Service) API() wire.Service {

@@ -133,6 +133,10 @@ func (s *Service) CreatePolicy(ctx context.Context, call *wire.Call, in *createP
 	if err := checkManagedPolicy(in.PolicyDocument); err != nil {
 		return nil, err
 	}
+	_, exists := s.Directory.PolicyByARN(s.arn(call, "policy"+in.Path+in.PolicyName))
+	if err := checkQuota(exists, "Policies", s.Directory.Count(call.Caller.AccountID).Policies, s.Quotas.Policies); err != nil {
+		return nil, err
+	}
 	now := s.Now()
 	p := identity.ManagedPolicy{
 		AccountID: call.Caller.AccountID, Partition: s.Partition, Path: in.Path, Name: in.PolicyName,

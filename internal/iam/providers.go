@@ -68,6 +68,10 @@ func (s *Service) CreateOpenIDConnectProvider(ctx context.Context, call *wire.Ca
 	if err := s.checkProviderURL(in.URL); err != nil {
 		return nil, err
 	}
+	_, exists := s.Directory.Provider(call.Caller.AccountID, in.URL)
+	if err := checkQuota(exists, "OpenIdConnectProviders", s.Directory.Count(call.Caller.AccountID).Providers, s.Quotas.Providers); err != nil {
+		return nil, err
+	}
 	provider := identity.OIDCProvider{
 		AccountID: call.Caller.AccountID, Partition: s.Partition, URL: strings.TrimSuffix(in.URL, "/"),
 		ClientIDs: in.ClientIDList, Thumbprints: in.ThumbprintList, Tags: tagsOf(in.Tags), CreatedAt: s.Now(),

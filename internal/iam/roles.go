@@ -59,6 +59,23 @@ type roleStructure struct {
 	MaxSessionDuration       int32              `xml:"MaxSessionDuration,omitempty"`
 	PermissionsBoundary      *boundaryStructure `xml:"PermissionsBoundary"`
 	Tags                     *tagList           `xml:"Tags"`
+	RoleLastUsed             *roleLastUsed      `xml:"RoleLastUsed"`
+}
+
+// roleLastUsed is empty if the role is not known to have been used.
+type roleLastUsed struct {
+	LastUsedDate *wire.Time `xml:"LastUsedDate"`
+	Region       string     `xml:"Region,omitempty"`
+}
+
+// describeLastUse tells when a session of the role last signed a request to this server since it started.
+func (s *Service) describeLastUse(r *identity.Role) *roleLastUsed {
+	use, ok := s.LastUse(r.ID)
+	if !ok {
+		return &roleLastUsed{}
+	}
+	date := wire.Time(use.Time)
+	return &roleLastUsed{&date, use.Region}
 }
 
 type roleOutput struct {
@@ -93,6 +110,10 @@ func (s *Service) CreateRole(ctx context.Context, call *wire.Call, in *createRol
 	if err := s.checkBoundary(call, in.PermissionsBoundary); err != nil {
 		return nil, err
 	}
+	_, exists := s.Directory.Role(call.Caller.AccountID, in.RoleName)
+	if err := checkQuota(exists, "Roles", s.Directory.Count(call.Caller.AccountID).Roles, s.Quotas.Roles); err != nil {
+		return nil, err
+	}
 	role := identity.Role{
 		AccountID: call.Caller.AccountID, Partition: s.Partition, Path: in.Path, Name: in.RoleName,
 		ID:          identity.NewID(s.Random, identity.RoleID, call.Caller.AccountID),
@@ -115,14 +136,16 @@ func (s *Service) CreateRole(ctx context.Context, call *wire.Call, in *createRol
 	return out, nil
 }
 
-// GetRole returns a role with its tags and its permissions boundary.
+// GetRole returns a role with its tags, its permissions boundary and its last use.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetRole.html.
 func (s *Service) GetRole(ctx context.Context, call *wire.Call, in *roleInput) (*roleOutput, error) {
 	role, err := s.role(ctx, call, in.RoleName)
 	if err != nil {
 		return nil, err
 	}
-	return s.describeWholeRole(&role), nil
+	out := s.describeWholeRole(&role)
+	out.Role.RoleLastUsed = s.describeLastUse(&role)
+	return out, nil
 }
 
 // listInput is the input of operations that list the account's roles or users.

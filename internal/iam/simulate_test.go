@@ -261,7 +261,8 @@ func TestAccount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for key, want := range map[string]int32{"Users": 1, "Roles": 1, "Policies": 1, "Providers": 0, "AccessKeysPerUserQuota": 2} {
+	for key, want := range map[string]int32{"Users": 1, "Roles": 1, "Policies": 1, "Providers": 0, "AccessKeysPerUserQuota": 2,
+		"RolesQuota": 1000, "UsersQuota": 5000, "GroupsQuota": 300, "PoliciesQuota": 1500, "MFADevices": 0} {
 		if got, ok := summary.SummaryMap[key]; got != want || !ok {
 			t.Errorf("%s is %d, want %d", key, got, want)
 		}

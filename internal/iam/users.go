@@ -89,6 +89,10 @@ func (s *Service) CreateUser(ctx context.Context, call *wire.Call, in *createUse
 	if err := s.checkBoundary(call, in.PermissionsBoundary); err != nil {
 		return nil, err
 	}
+	_, exists := s.Directory.User(call.Caller.AccountID, in.UserName)
+	if err := checkQuota(exists, "Users", s.Directory.Count(call.Caller.AccountID).Users, s.Quotas.Users); err != nil {
+		return nil, err
+	}
 	user := identity.User{
 		AccountID: call.Caller.AccountID, Partition: s.Partition, Path: in.Path, Name: in.UserName,
 		ID:          identity.NewID(s.Random, identity.UserID, call.Caller.AccountID),

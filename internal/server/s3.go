@@ -29,6 +29,7 @@ func (s *Server) newS3(log *audit.Log) (*s3front.Handler, error) {
 		Authorize: func(_ context.Context, caller *identity.Caller, r *http.Request, need s3front.Access) (string, error) {
 			request := wire.Describe(r, s.cfg.Now())
 			request.Caller, request.Region = caller, s.cfg.Region
+			s.authn.Note(caller, "s3", s.cfg.Region)
 			why, err := s.directory.Authorize(&request, directory.Access{
 				Action: need.Action, Resource: need.Resource, AccountID: s.cfg.AccountID, Policy: need.Policy,
 				Keys: func(context *policy.Context) {

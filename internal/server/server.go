@@ -63,6 +63,8 @@ type Config struct {
 	Feed eks.FeedConfig
 	// PieceDeadline is how long a client may take to take a piece of a feed; 0 means 10 seconds.
 	PieceDeadline time.Duration
+	// IAMQuotas are how many roles, users and the like an account may have.
+	IAMQuotas iam.Quotas
 	// AllowHTTP accepts web identities of issuers at http URLs, and their providers. Who can change what is fetched from there can
 	// forge any of their tokens, so it is for loopback and laboratories.
 	AllowHTTP bool
@@ -204,7 +206,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		eksauth.New(eksauth.Config{Directory: s.directory, Tokens: s.tokens, Assumer: assumer, Random: rand.Reader}).API(),
 		sts.New(sts.Config{Directory: s.directory, Assumer: assumer, Tokens: s.tokens, Denials: denials, Now: s.cfg.Now}).API(),
 		iam.New(iam.Config{
-			Store: s.store, Directory: s.directory, Keyring: s.keyring, LastUse: s.authn.LastUse, Partition: s.cfg.Partition,
+			Store: s.store, Directory: s.directory, Keyring: s.keyring, LastUse: s.authn.LastUse, Quotas: s.cfg.IAMQuotas, Partition: s.cfg.Partition,
 			AllowHTTP: s.cfg.AllowHTTP, Now: s.cfg.Now, Random: rand.Reader,
 		}).API(),
 	} {
