@@ -63,19 +63,6 @@ func (s *Service) CreateAccessKey(ctx context.Context, call *wire.Call, in *ownU
 	return out, nil
 }
 
-type listAccessKeysInput struct {
-	ownUserInput
-	page
-}
-
-// Validate checks the user's name and the paging members.
-func (in *listAccessKeysInput) Validate() error {
-	if err := in.ownUserInput.Validate(); err != nil {
-		return err
-	}
-	return in.page.Validate()
-}
-
 type listAccessKeysOutput struct {
 	AccessKeyMetadata []accessKeyStructure `xml:"AccessKeyMetadata>member"`
 	pageEnd
@@ -83,7 +70,7 @@ type listAccessKeysOutput struct {
 
 // ListAccessKeys describes a user's access keys, without their secrets.
 // See https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListAccessKeys.html.
-func (s *Service) ListAccessKeys(ctx context.Context, call *wire.Call, in *listAccessKeysInput) (*listAccessKeysOutput, error) {
+func (s *Service) ListAccessKeys(ctx context.Context, call *wire.Call, in *pagedOwnUserInput) (*listAccessKeysOutput, error) {
 	name, err := in.name(call)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ func (s *Service) roleOperations() []wire.Operation {
 		wire.Op("GetRole", "", on[roleInput](s, "iam:GetRole"), s.GetRole),
 		wire.Op("ListRoles", "", listRoles, s.ListRoles),
 		wire.Op("UpdateRole", "", on[updateRoleInput](s, "iam:UpdateRole"), s.UpdateRole),
+		wire.Op("UpdateRoleDescription", "", on[roleDescriptionInput](s, "iam:UpdateRoleDescription"), s.UpdateRoleDescription),
 		wire.Op("UpdateAssumeRolePolicy", "", on[updateTrustInput](s, "iam:UpdateAssumeRolePolicy"), s.UpdateAssumeRolePolicy),
 		wire.Op("DeleteRole", "", on[roleInput](s, "iam:DeleteRole"), s.DeleteRole),
 		wire.Op("PutRolePolicy", "", on[putRolePolicyInput](s, "iam:PutRolePolicy"), s.PutRolePolicy),
@@ -53,10 +54,17 @@ func (s *Service) userOperations() []wire.Operation {
 		wire.Op("UntagUser", "", on[untagUserInput](s, "iam:UntagUser"), s.UntagUser),
 		wire.Op("ListUserTags", "", on[pagedUserInput](s, "iam:ListUserTags"), s.ListUserTags),
 		wire.Op("CreateAccessKey", "", on[ownUserInput](s, "iam:CreateAccessKey"), s.CreateAccessKey),
-		wire.Op("ListAccessKeys", "", on[listAccessKeysInput](s, "iam:ListAccessKeys"), s.ListAccessKeys),
+		wire.Op("ListAccessKeys", "", on[pagedOwnUserInput](s, "iam:ListAccessKeys"), s.ListAccessKeys),
 		wire.Op("UpdateAccessKey", "", on[updateAccessKeyInput](s, "iam:UpdateAccessKey"), s.UpdateAccessKey),
 		wire.Op("DeleteAccessKey", "", on[accessKeyInput](s, "iam:DeleteAccessKey"), s.DeleteAccessKey),
 		wire.Op("GetAccessKeyLastUsed", "", on[keyIDInput](s, "iam:GetAccessKeyLastUsed"), s.GetAccessKeyLastUsed),
+		wire.Op("GetLoginProfile", "", on[ownUserInput](s, "iam:GetLoginProfile"), s.GetLoginProfile),
+		wire.Op("DeleteLoginProfile", "", on[ownUserInput](s, "iam:DeleteLoginProfile"), s.DeleteLoginProfile),
+		wire.Op("ListMFADevices", "", on[pagedOwnUserInput](s, "iam:ListMFADevices"), s.ListMFADevices),
+		wire.Op("ListVirtualMFADevices", "", inAccount[page](s, "iam:ListVirtualMFADevices", "mfa/"), s.ListVirtualMFADevices),
+		wire.Op("ListSSHPublicKeys", "", on[pagedOwnUserInput](s, "iam:ListSSHPublicKeys"), s.ListSSHPublicKeys),
+		wire.Op("ListSigningCertificates", "", on[pagedOwnUserInput](s, "iam:ListSigningCertificates"), s.ListSigningCertificates),
+		wire.Op("ListServiceSpecificCredentials", "", on[ownUserInput](s, "iam:ListServiceSpecificCredentials"), s.ListServiceSpecificCredentials),
 	}
 }
 

@@ -222,6 +222,29 @@ func (s *Service) UpdateRole(ctx context.Context, call *wire.Call, in *updateRol
 	})
 }
 
+type roleDescriptionInput struct {
+	roleInput
+	Description string `form:"Description"`
+}
+
+// UpdateRoleDescription changes the description and returns the role. Terraform uses it; all others use UpdateRole.
+// See https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateRoleDescription.html.
+func (s *Service) UpdateRoleDescription(ctx context.Context, call *wire.Call, in *roleDescriptionInput) (*roleOutput, error) {
+	if err := checkDescription(&in.Description); err != nil {
+		return nil, err
+	}
+	var changed identity.Role
+	err := s.updateRole(ctx, call, in.RoleName, func(r *identity.Role) error {
+		r.Description = in.Description
+		changed = *r
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.describeWholeRole(&changed), nil
+}
+
 type updateTrustInput struct {
 	roleInput
 	PolicyDocument string `form:"PolicyDocument"`

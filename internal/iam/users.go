@@ -40,6 +40,20 @@ func (in *ownUserInput) name(call *wire.Call) (string, error) {
 	return "", errValidation("Must specify userName when calling with non-User credentials")
 }
 
+// pagedOwnUserInput is that of lists of what a user has.
+type pagedOwnUserInput struct {
+	ownUserInput
+	page
+}
+
+// Validate checks the user's name and the paging members.
+func (in *pagedOwnUserInput) Validate() error {
+	if err := in.ownUserInput.Validate(); err != nil {
+		return err
+	}
+	return in.page.Validate()
+}
+
 type createUserInput struct {
 	userInput
 	Path                string         `form:"Path"`
