@@ -2,6 +2,8 @@
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LINT     = go tool -modfile=tools/lint/go.mod
+CHECKS   ?= 100000
+FUZZTIME ?= 60s
 
 # Static binaries without the paths of the machine they were built on.
 BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
@@ -34,8 +36,12 @@ bench: ## run the benchmarks
 	go test -count=1 -run '^TestSixHoursOfANode$$' -v ./internal/agent
 
 .PHONY: oracle
-oracle: ## compare the policy evaluator with an independent one, on random questions
-	cd test/oracle && go test -count=1 -v -rapid.checks=100000 .
+oracle: ## compare the policy evaluator with an independent one, on CHECKS random questions
+	cd test/oracle && go test -count=1 -v -rapid.checks=$(CHECKS) .
+
+.PHONY: fuzz
+fuzz: ## feed arbitrary input to the policy language for FUZZTIME each, and to all other parsers briefly
+	tools/fuzz $(FUZZTIME)
 
 .PHONY: kube
 kube: ## run the tests with a real Kubernetes; the first time builds one, which takes minutes

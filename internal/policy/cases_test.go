@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -34,41 +35,47 @@ type policyCase struct {
 	expected, policies, request string
 }
 
-const minCases = 400
+const minCases = 1400
 
 var sourceForm = regexp.MustCompile(`^(podid: .+|https://docs\.aws\.amazon\.com/\S+|[a-z0-9_-]+(#[\w-]+)?)$`)
 
-func TestCases(t *testing.T) {
+// eachCase reads the tables.
+func eachCase(t testing.TB, do func(place string, c policyCase)) {
+	t.Helper()
 	files, err := filepath.Glob("testdata/cases/*.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	count := 0
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		seen := map[policyCase]int{}
 		for i, line := range strings.Split(string(text), "\n") {
 			if line == "" || strings.HasPrefix(line, "#") {
 				continue
 			}
-			fields := strings.Split(line, " | ")
+			place, fields := fmt.Sprintf("%s:%d", file, i+1), strings.Split(line, " | ")
 			if len(fields) != 4 || !sourceForm.MatchString(fields[3]) {
-				t.Fatalf("%s:%d: want expected | policies | request | source", file, i+1)
+				t.Fatalf("%s: want expected | policies | request | source", place)
 			}
-			c := policyCase{strings.TrimSpace(fields[0]), strings.TrimSpace(fields[1]), strings.TrimSpace(fields[2])}
-			if seen[c] > 0 {
-				t.Errorf("%s:%d: is line %d again", file, i+1, seen[c])
-			}
-			seen[c] = i + 1
-			if got := c.answer(t); got != c.expected {
-				t.Errorf("%s:%d: got %s\n%s", file, i+1, got, line)
-			}
-			count++
+			do(place, policyCase{strings.TrimSpace(fields[0]), strings.TrimSpace(fields[1]), strings.TrimSpace(fields[2])})
 		}
 	}
+}
+
+func TestCases(t *testing.T) {
+	count, seen := 0, map[policyCase]string{}
+	eachCase(t, func(place string, c policyCase) {
+		if seen[c] != "" {
+			t.Errorf("%s: is %s again", place, seen[c])
+		}
+		seen[c] = place
+		if got := c.answer(t); got != c.expected {
+			t.Errorf("%s: got %s, want %s\n%s | %s", place, got, c.expected, c.policies, c.request)
+		}
+		count++
+	})
 	if count < minCases {
 		t.Errorf("there are %d cases, want at least %d", count, minCases)
 	}
@@ -95,10 +102,9 @@ func (c policyCase) answer(t *testing.T) string {
 	return "implicit"
 }
 
-// inputs reads the policies of the case. An error is one of Parse.
-func (c policyCase) inputs(t *testing.T) (*Inputs, error) {
+// documents are the policies of the case, as pairs of kind and text.
+func (c policyCase) documents(t testing.TB) (documents [][2]string) {
 	t.Helper()
-	in := &Inputs{SameAccount: true}
 	const everything = `{"Effect":"Allow","Action":"*","Resource":"*"}`
 	for rest := c.policies; rest != ""; {
 		kind, text, _ := strings.Cut(rest, " ")
@@ -119,7 +125,21 @@ func (c policyCase) inputs(t *testing.T) (*Inputs, error) {
 		case !strings.Contains(doc, `"Statement"`):
 			doc = document(doc)
 		}
-		if err := in.parse(t, kind, doc); err != nil {
+		documents = append(documents, [2]string{kind, doc})
+	}
+	return documents
+}
+
+// caseKinds are the kinds of policies by their names in the tables.
+var caseKinds = map[string]Kind{"identity": Identity, "if": Identity, "unless": Identity, "boundary": Boundary, "session": Session,
+	"resource": Resource, "trust": Trust}
+
+// inputs reads the policies of the case. An error is one of Parse.
+func (c policyCase) inputs(t *testing.T) (*Inputs, error) {
+	t.Helper()
+	in := &Inputs{SameAccount: true}
+	for _, d := range c.documents(t) {
+		if err := in.parse(t, d[0], d[1]); err != nil {
 			return nil, err
 		}
 	}
@@ -128,13 +148,14 @@ func (c policyCase) inputs(t *testing.T) (*Inputs, error) {
 
 func (in *Inputs) parse(t *testing.T, kind, text string) error {
 	t.Helper()
-	kinds := map[string]Kind{"identity": Identity, "if": Identity, "unless": Identity, "boundary": Boundary, "session": Session,
-		"resource": Resource, "trust": Trust}
-	k, ok := kinds[kind]
+	k, ok := caseKinds[kind]
 	if !ok {
 		t.Fatalf("there is no kind of policy %q", kind)
 	}
 	p, err := Parse(k, text)
+	if err == nil {
+		checkPrinted(t, k, text, p)
+	}
 	n := &Named{Name: kind, Policy: p}
 	switch k {
 	case Identity:

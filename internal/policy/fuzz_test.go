@@ -9,9 +9,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// FuzzParse parses whatever it is given. What is refused is refused with a position; what is not is the same policy however often it is
+// parsed, or printed and parsed again.
 func FuzzParse(f *testing.F) {
 	f.Add(int(Identity), document(`{"Effect":"Allow","Action":"s3:Get*","Resource":["arn:aws:s3:::b/${aws:username, 'x'}/*"]}`))
 	f.Add(int(Resource), document(`{"Effect":"Deny","NotPrincipal":{"AWS":"111122223333"},"NotAction":"s3:*","NotResource":"*"}`))
+	seen := map[[2]string]bool{}
+	eachCase(f, func(_ string, c policyCase) {
+		for _, d := range c.documents(f) {
+			if !seen[d] {
+				f.Add(int(caseKinds[d[0]]), d[1])
+			}
+			seen[d] = true
+		}
+	})
 	f.Fuzz(func(t *testing.T, kind int, text string) {
 		if kind < int(Identity) || kind > int(Trust) {
 			return
@@ -36,6 +47,8 @@ func FuzzParse(f *testing.F) {
 		if a, b := p.Evaluate(req), again.Evaluate(req); !cmp.Equal(a, b) {
 			t.Fatalf("%v, then %v", a, b)
 		}
+		checkPrinted(t, Kind(kind), text, p, req, &Request{"sts:AssumeRole", roleARN, Principal{Service: podsEKS}, &Context{}},
+			&Request{"s3:PutObject", "*", user(), keys("aws:username", "bob", "aws:SourceIp", "2001:db8::1")})
 		for _, s := range p.statements {
 			if (len(s.failures(req)) == 0) != (s.applies(req) != nobody) {
 				t.Fatalf("applies is %v, failures are %v", s.applies(req), s.failures(req))
