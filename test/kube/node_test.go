@@ -25,22 +25,19 @@ import (
 	"github.com/podid/podid/test/kube/cluster"
 )
 
-// A pod runs, on a node, with an application that knows nothing of podid. It reads from S3 with the credentials of its association:
-// the webhook has told it where they are, kubelet has put the token there, and the node agent has exchanged it.
+// Pods run, on a node, with an application that knows nothing of podid and reads from S3. The webhook has told it where to get
+// credentials, kubelet has put the token there, and the node agent, or STS, has exchanged it.
 func TestPodRuns(t *testing.T) {
 	if os.Getenv(nodeVariable) == "" {
 		t.Skip("this takes a node: make kube-node")
 	}
-	namespace := newNamespace(t, "carts", "orders")
+	namespace := newNamespace(t, "carts", "users", "orders")
 	p := startPodid(t)
 	p.register(t)
 	p.associate(t, identity.ServiceAccount{Namespace: namespace, Name: "carts"})
-	_, err := iam.NewFromConfig(p.admin).PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{
-		RoleName: aws.String("carts"), PolicyName: aws.String("s3-read"), PolicyDocument: aws.String(examples.S3Read),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p.allowS3(t, "carts")
+	annotate(t, identity.ServiceAccount{Namespace: namespace, Name: "users"}, p.trustWebIdentity(t, namespace, "users"))
+	p.allowS3(t, "users")
 	p.startNodeAgent(t)
 	p.startWebhook(t, namespace, forward(t, p.url), nil)
 	image := cluster.Image{Name: "registry.example.com/list-files:latest", Program: filepath.Join(programs, "list-files")}
@@ -51,13 +48,30 @@ func TestPodRuns(t *testing.T) {
 		return podIdentity(createPod(t, namespace, pod("probe", "carts"), metav1.DryRunAll))
 	})
 
-	status, answer := askListFiles(t, runPod(t, namespace, "carts"))
-	if diff := cmp.Diff([]string{"test-file-1.md", "test-file-2.md"}, answer.Files); status != http.StatusOK || diff != "" {
-		t.Errorf("with an association: %d %s; files (-want +got):\n%s", status, answer.Error, diff)
+	for account, how := range map[string]string{"carts": "association", "users": "web identity"} {
+		t.Run(how, func(t *testing.T) {
+			status, answer := askListFiles(t, runPod(t, namespace, account))
+			if diff := cmp.Diff([]string{"test-file-1.md", "test-file-2.md"}, answer.Files); status != http.StatusOK || diff != "" {
+				t.Errorf("%d %s; files (-want +got):\n%s", status, answer.Error, diff)
+			}
+		})
 	}
-	status, answer = askListFiles(t, runPod(t, namespace, "orders"))
-	if status != http.StatusInternalServerError || !strings.Contains(answer.Error, "unable to load credentials") {
-		t.Errorf("without an association: %d %+v, want no credentials", status, answer)
+	t.Run("neither", func(t *testing.T) {
+		status, answer := askListFiles(t, runPod(t, namespace, "orders"))
+		if status != http.StatusInternalServerError || !strings.Contains(answer.Error, "unable to load credentials") {
+			t.Errorf("%d %+v, want no credentials", status, answer)
+		}
+	})
+}
+
+// allowS3 lets a role read the bucket that is there from the start.
+func (p *podid) allowS3(t *testing.T, role string) {
+	t.Helper()
+	_, err := iam.NewFromConfig(p.admin).PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{
+		RoleName: &role, PolicyName: aws.String("s3-read"), PolicyDocument: aws.String(examples.S3Read),
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

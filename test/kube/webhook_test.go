@@ -43,7 +43,11 @@ func (p *podid) startWebhook(
 			if err != nil {
 				return webhook.ServiceAccountFacts{}, err
 			}
-			return webhook.ServiceAccountFacts{Associated: len(out.Associations) > 0}, nil
+			object, err := kube.Client.CoreV1().ServiceAccounts(account.Namespace).Get(ctx, account.Name, metav1.GetOptions{})
+			if err != nil {
+				return webhook.ServiceAccountFacts{}, err
+			}
+			return webhook.ServiceAccountFacts{Associated: len(out.Associations) > 0, Found: true, Annotations: object.Annotations}, nil
 		},
 		Settings: webhook.Settings{Region: region, RegionalSTS: true, EndpointURL: endpoint},
 		Logger:   slog.New(slog.NewTextHandler(t.Output(), nil)),

@@ -9,6 +9,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/podid/podid/internal/identity"
 )
 
 // webIdentityAudience is the audience of tokens for IAM roles for service accounts.
@@ -60,6 +64,16 @@ func testWebIdentity(t *testing.T, p *podid) {
 				t.Errorf("got %v, want %s", err, refused.code)
 			}
 		})
+	}
+}
+
+// annotate has the webhook give a service account's pods a role by web identity.
+func annotate(t *testing.T, account identity.ServiceAccount, role string) {
+	t.Helper()
+	patch := []byte(`{"metadata":{"annotations":{"eks.amazonaws.com/role-arn":"` + role + `"}}}`)
+	accounts := kube.Client.CoreV1().ServiceAccounts(account.Namespace)
+	if _, err := accounts.Patch(t.Context(), account.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
 	}
 }
 
