@@ -56,7 +56,7 @@ var rules = map[string]rule{
 	// Tier 3: programs.
 	"internal/feed":    {own: "identity", other: awsSDK},
 	"internal/webhook": {own: "identity", other: awsSDK + " k8s.io/ sigs.k8s.io/ github.com/evanphx/json-patch/v5 " + metrics},
-	"internal/agent":   {own: "identity", other: awsSDK + " golang.org/x/sys/unix golang.org/x/time/rate " + metrics + " " + async},
+	"internal/agent":   {own: "identity feed", other: awsSDK + " golang.org/x/sys/unix golang.org/x/time/rate " + metrics + " " + async},
 	"internal/s3front": {own: "identity policy sigv4", other: "github.com/rclone/gofakes3"},
 	"internal/local":   {own: "identity store token webhook", other: "github.com/evanphx/json-patch/v5 github.com/google/uuid sigs.k8s.io/yaml"},
 	"internal/podrun":  {own: "identity webhook local", other: awsSDK + " golang.org/x/sys/unix sigs.k8s.io/yaml " + async},
@@ -81,7 +81,7 @@ var rules = map[string]rule{
 		own:   "identity policy store server dev demo webhook agent local podrun cani registration",
 		other: awsSDK + " github.com/spf13/ k8s.io/client-go/ sigs.k8s.io/yaml " + metrics + " " + async,
 	},
-	"cmd/podid-agent":     {own: "identity agent link", other: awsSDK + " github.com/spf13/"},
+	"cmd/podid-agent":     {own: "identity feed agent link", other: awsSDK + " github.com/spf13/"},
 	"examples":            {},
 	"examples/list-files": {other: awsSDK},
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
+	"github.com/aws/aws-sdk-go-v2/service/eks"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
@@ -88,6 +89,57 @@ func TestAgent(t *testing.T) {
 			t.Error("a secret is in the agent's log")
 		}
 	}
+}
+
+// An agent that follows the associations knows within seconds that one has changed, and that one is gone.
+func TestAgentFollowsAssociations(t *testing.T) {
+	d, env := pods(t)
+	url, agent := startAgent(t, env, "--cluster-name", "local", "--endpoint", d.url, "--follow-associations")
+	eventually(t, "the feed is up", func() error {
+		if log := agent.stderr.String(); !strings.Contains(log, "associations are followed") {
+			return fmt.Errorf("stderr is %q", log)
+		}
+		return nil
+	})
+	token := d.token(t, "carts")
+	first := ask(t, url, token)
+	if first.status != http.StatusOK {
+		t.Fatalf("got %+v\n%s", first, agent.stderr.String())
+	}
+	client := eks.NewFromConfig(d.config())
+	list, err := client.ListPodIdentityAssociations(t.Context(), &eks.ListPodIdentityAssociationsInput{
+		ClusterName: aws.String("local"), ServiceAccount: aws.String("carts"), Namespace: aws.String("carts"),
+	})
+	if err != nil || len(list.Associations) != 1 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	id := list.Associations[0].AssociationId
+	role := d.createRole(t, "carts2")
+	if _, err := client.UpdatePodIdentityAssociation(t.Context(), &eks.UpdatePodIdentityAssociationInput{
+		ClusterName: aws.String("local"), AssociationId: id, RoleArn: &role,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the new role", func() error {
+		cfg := d.config()
+		cfg.Credentials = endpointcreds.New(url, func(o *endpointcreds.Options) { o.AuthorizationToken = token })
+		who, err := sts.NewFromConfig(cfg).GetCallerIdentity(t.Context(), nil)
+		if err == nil && !strings.Contains(aws.ToString(who.Arn), ":assumed-role/carts2/") {
+			err = fmt.Errorf("still %s", aws.ToString(who.Arn))
+		}
+		return err
+	})
+	if _, err := client.DeletePodIdentityAssociation(t.Context(), &eks.DeletePodIdentityAssociationInput{
+		ClusterName: aws.String("local"), AssociationId: id,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "no credentials", func() error {
+		if got := ask(t, url, token); got.status != http.StatusNotFound {
+			return fmt.Errorf("got %+v", got)
+		}
+		return nil
+	})
 }
 
 // An outage of the control plane takes no pod's credentials, and the agent needs no restart after it.

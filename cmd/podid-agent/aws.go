@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 
 	"github.com/podid/podid/internal/agent"
+	"github.com/podid/podid/internal/feed"
 )
 
 // credentialsInterval is how often the agent's own credentials are read anew with --rotate-credentials, as in Amazon's agent.
@@ -62,4 +63,15 @@ func rereadCredentials(ctx context.Context) (aws.Credentials, error) {
 		credentials.CanExpire, credentials.Expires = true, next
 	}
 	return credentials, nil
+}
+
+// newFeed follows the associations of the cluster that is served, at the same endpoint and with the same credentials.
+func newFeed(o options) (*feed.Client, error) {
+	if o.client.Endpoint == "" {
+		return nil, errors.New("--follow-associations needs a podid as --endpoint: AWS has no feed of associations")
+	}
+	return feed.New(feed.Config{
+		ClusterName: o.client.ClusterName, Endpoint: o.client.Endpoint, Region: o.client.Region, Credentials: o.client.Credentials,
+		Transport: o.client.Transport, Logger: o.agent.Logger,
+	})
 }

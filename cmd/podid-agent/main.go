@@ -93,6 +93,7 @@ type options struct {
 	metricsAddress string
 	metricsPort    int
 	rotate         bool
+	follow         bool
 }
 
 func serverCommand() *cobra.Command {
@@ -127,6 +128,8 @@ func serverCommand() *cobra.Command {
 	f.IntVar(&o.agent.CacheSize, "max-cache-size", 2000, "`pods` to keep credentials for; 0 switches the cache off")
 	f.IntVar(&o.agent.RenewalsPerSecond, "max-service-qps", 3,
 		"`renewals` ahead of need to ask of EKS Auth in a second")
+	f.BoolVar(&o.follow, "follow-associations", false,
+		"renew credentials as soon as an association has changed; needs a podid as --endpoint")
 	f.IntVar(&o.agent.RequestsPerSource, "max-requests-per-source", 1000,
 		"`requests` a second that one address may send; 0: as many as it likes")
 	return cmd
@@ -176,6 +179,11 @@ func serve(ctx context.Context, o options) error {
 	client, err := agent.NewClient(o.client)
 	if err != nil {
 		return err
+	}
+	if o.follow {
+		if o.agent.Feed, err = newFeed(o); err != nil {
+			return err
+		}
 	}
 	o.agent.AssumeRole, o.agent.ClusterName = client.AssumeRoleForPodIdentity, o.client.ClusterName
 	o.agent.ProbeAddr = net.JoinHostPort("localhost", strconv.Itoa(o.probePort))

@@ -256,7 +256,8 @@ func TestFlags(t *testing.T) {
 		"metrics-port": {"", "2705"}, "bind-hosts": {"b", "[169.254.170.23,[fd00:ec2::23]]"}, "max-cache-size": {"", "2000"},
 		"max-credential-retention-before-renewal": {"", "3h0m0s"}, "max-service-qps": {"", "3"},
 		"rotate-credentials": {"", "false"}, "endpoint": {"", ""},
-		"max-requests-per-source": {"", "1000"}, // Amazon's is for all addresses together, and not a flag
+		"follow-associations":     {"", "false"}, // Amazon's has none
+		"max-requests-per-source": {"", "1000"},  // Amazon's is for all addresses together, and not a flag
 	} {
 		f := server.Flags().Lookup(name)
 		if f == nil {

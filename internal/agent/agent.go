@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/podid/podid/internal/feed"
 	"github.com/podid/podid/internal/identity"
 )
 
@@ -35,6 +36,8 @@ type Config struct {
 	AssumeRole func(context.Context, identity.Secret) (*Assumption, error)
 	// ClusterName is the cluster that AssumeRole asks about, for what pods are told to do; may be empty.
 	ClusterName string
+	// Feed tells of changed associations, whose pods' credentials are then renewed at once; nil: they are when it is their time.
+	Feed *feed.Client
 	// RequestsPerSource is how many requests a second one address may send, half as many at once; 0: as many as it likes.
 	RequestsPerSource int
 	// Retention is how long credentials are kept at most before they are renewed; 0: nothing is cached.

@@ -71,6 +71,7 @@ type cache struct {
 	resumeAt  time.Duration      // uptime before which nothing is renewed
 	alarm     *time.Timer        // calls dispatchLater; nil: not set
 	ended     bool               // no exchange starts any more
+	news      news               // of the feed of associations
 }
 
 func newCache(config Config, uptime func() time.Duration, m *metrics) *cache {
@@ -91,6 +92,7 @@ func newCache(config Config, uptime func() time.Duration, m *metrics) *cache {
 		exchanges:   map[fingerprint]*exchange{},
 		lanes:       map[lane]bool{},
 		waiting:     map[netip.Addr]int{},
+		news:        news{followed: config.Feed != nil},
 		pace:        newPace(exchangesPerSecond, exchangeBurst),
 		renewals:    newPace(float64(config.RenewalsPerSecond), config.RenewalsPerSecond),
 	}
@@ -142,6 +144,9 @@ func (c *cache) keepLocked(x *exchange) {
 	case c.pods[p.key] != p: // dropped meanwhile
 	case x.err == nil:
 		p.answer, p.renewAt = x.answer, c.renewAt(x.answer)
+		if x.outdated {
+			c.renewWithinLocked(p, changeSpread)
+		}
 	case final(x.err) && p.newest == x.fingerprint:
 		c.dropLocked(p)
 	}
@@ -159,6 +164,9 @@ func (c *cache) acceptLocked(x *exchange) {
 	p.answer, p.renewAt, p.neededTo = x.answer, c.renewAt(x.answer), x.answer.ends
 	if !x.claims.expiresAt.Before(p.claims.expiresAt) {
 		p.claims, p.token, p.newest, p.source = x.claims, x.token, x.fingerprint, x.lane.source
+	}
+	if x.outdated {
+		c.renewWithinLocked(p, changeSpread)
 	}
 	c.tokens[x.fingerprint] = accepted{p, x.claims.expiresAt}
 	p.tokens = append(p.tokens, x.fingerprint)

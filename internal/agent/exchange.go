@@ -55,9 +55,10 @@ type exchange struct {
 	err         error
 
 	// Guarded by cache.mu.
-	started bool
-	waiters int
-	leftAt  time.Duration // uptime at which the last waiter left
+	started  bool
+	outdated bool // the association has changed since it started
+	waiters  int
+	leftAt   time.Duration // uptime at which the last waiter left
 }
 
 // get returns the credentials for a token that lookup did not know. Any number of callers with one token cause one exchange;
@@ -233,7 +234,7 @@ func (c *cache) dropAbandonedLocked() {
 func (c *cache) state() state {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return state{pods: len(c.pods), tokens: len(c.tokens), line: c.line.length, waiting: len(c.lanes) - c.renewing, renewing: c.renewing}
+	return state{news: c.news, pods: len(c.pods), tokens: len(c.tokens), line: c.line.length, waiting: len(c.lanes) - c.renewing, renewing: c.renewing}
 }
 
 // finish waits for the exchanges that are under way, and starts no others.

@@ -38,6 +38,7 @@ type failure struct{ kind, code string }
 
 // state is what there is at the moment.
 type state struct {
+	news              news
 	pods, tokens      int // in the cache
 	line              int // exchanges that have not started
 	waiting, renewing int // exchanges under way
@@ -148,5 +149,15 @@ func (m *metrics) writeOwn(w io.Writer) {
 	} {
 		family(w, gauge.name, "gauge", gauge.help)
 		fmt.Fprintf(w, "%s %d\n", gauge.name, gauge.value)
+	}
+	if now.news.followed {
+		up := 0
+		if now.news.up {
+			up = 1
+		}
+		family(w, "podid_agent_feed_up", "gauge", "1 if the feed of associations is connected, otherwise 0.")
+		fmt.Fprintf(w, "podid_agent_feed_up %d\n", up)
+		family(w, "podid_agent_feed_revision", "gauge", "Revision of the server's state up to which changes of associations are known.")
+		fmt.Fprintf(w, "podid_agent_feed_revision %d\n", now.news.revision)
 	}
 }

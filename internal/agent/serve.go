@@ -168,6 +168,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.cache.renewAhead(ctx)
 		return nil
 	})
+	if a.config.Feed != nil {
+		group.Go(func() error {
+			a.config.Feed.Follow(ctx, "", a.cache.sink())
+			return nil
+		})
+	}
 	if a.config.HandoverDir != "" {
 		group.Go(func() error { return a.succeed(ctx) })
 	}
