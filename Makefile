@@ -26,6 +26,11 @@ demo: build ## tell the story of Pod Identity from end to end, on real parts
 test: ## run all tests
 	go test ./...
 
+.PHONY: sdks
+sdks: ## install SDKs of other languages, and test podid with them
+	cd test/sdks && npm ci --ignore-scripts --no-audit --no-fund
+	go test -count=1 -run '^TestSDKs' ./test
+
 .PHONY: race
 race: ## run the tests of what is concurrent under the race detector
 	CGO_ENABLED=1 go test -race ./internal/agent/... ./internal/s3front/... ./internal/store/... ./internal/token/...

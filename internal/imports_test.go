@@ -106,7 +106,7 @@ func TestImports(t *testing.T) {
 			return err
 		}
 		name := filepath.ToSlash(strings.TrimPrefix(path, ".."+string(filepath.Separator)))
-		if path != ".." && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "testdata" || isModule(path)) {
+		if path != ".." && (strings.HasPrefix(entry.Name(), ".") || slices.Contains([]string{"testdata", "node_modules"}, entry.Name()) || isModule(path)) {
 			return fs.SkipDir
 		}
 		p, err := build.ImportDir(path, 0)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,7 +67,9 @@ func newNode(t *testing.T) *node {
 func (n *node) initialize(args ...string) string {
 	n.t.Helper()
 	var got result
-	n.Do(func() { got = run(n.t, environment(n.t), "", n.program, append([]string{"initialize"}, args...)...) })
+	n.Do(func() {
+		got = run(n.t, environment(n.t), "", n.program, append([]string{"initialize", "--handover-user", strconv.Itoa(agentUser)}, args...)...)
+	})
 	if got.code != 0 || got.stdout != "" {
 		n.t.Fatalf("initialize: %+v", got)
 	}

@@ -37,6 +37,6 @@ func initializeCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&remove, "remove", false, "take away what an earlier initialize has made")
 	f.StringVar(&handoverDir, "handover-dir", "", "`directory` to make for the server command's flag of the same name")
-	f.IntVar(&handoverUser, "handover-user", 65532, "numeric `user` that the server runs as, who gets the hand-over directory")
+	f.IntVar(&handoverUser, "handover-user", 0, "numeric `user` that the server runs as, who gets the hand-over directory")
 	return cmd
 }
