@@ -110,6 +110,23 @@ func TestPatchIsMinimal(t *testing.T) {
 	}
 }
 
+// TestPatchOfExceptions does the same for the one thing that is replaced.
+func TestPatchOfExceptions(t *testing.T) {
+	pod := `{"metadata":{},"spec":{"initContainers":[{"name":"a","env":[{"name":"A"},{"name":"no_proxy"},{"name":"NO_PROXY","value":".svc"}]}]}}`
+	m, err := Inject([]byte(pod), associated, Settings{AppendNoProxy: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const hosts = "169.254.170.23,[fd00:ec2::23]"
+	want := []Operation{
+		{"replace", "/spec/initContainers/0/env/2/value", ".svc," + hosts},
+		{"add", "/spec/initContainers/0/env/1/value", hosts},
+	}
+	if diff := cmp.Diff(want, m.Patch[2:4]); diff != "" { // after label and volume
+		t.Errorf("patch (-want +got):\n%s", diff)
+	}
+}
+
 func TestJitter(t *testing.T) {
 	const pod = `{"metadata":{},"spec":{"containers":[{"name":"a"}]}}`
 	for name, test := range map[string]struct {

@@ -76,6 +76,11 @@ func TestGlob(t *testing.T) {
 		}
 		return s != "" && s[0] == pattern[0] && matches(pattern[1:], s[1:])
 	}
+	for pattern, s := range map[string]string{"a*a": "a", "ab*ba": "aba", "a*b*a": "aba", "*": "", "**": "", "a**": "a", "": "", "*a": "ba"} {
+		if got, want := glob(pattern, s), matches(pattern, s); got != want {
+			t.Errorf("glob(%q, %q) = %v", pattern, s, got)
+		}
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		pattern := rapid.StringMatching(`[ab*]{0,6}`).Draw(t, "pattern")
 		s := rapid.StringMatching(`[ab]{0,8}`).Draw(t, "s")
