@@ -90,7 +90,7 @@ func TestConditionKeys(t *testing.T) {
 // TestFlags compares the flags of each program, and the variables that stand for them, with the tables of operate.md.
 func TestFlags(t *testing.T) {
 	operate := read(t, "operate.md")
-	defines := regexp.MustCompile(`^(String|Bool|Int|Duration)(Slice|Array)?(Var)?P?$`)
+	defines := regexp.MustCompile(`^(String|Bool|Int|Int64|Duration)(Slice|Array)?(Var)?P?$`)
 	for _, program := range []struct{ dir, prefix string }{{"podid", "PODID_"}, {"podid-agent", "PODID_AGENT_"}} {
 		var defined, documented []string
 		for _, call := range calls(t, "../cmd/"+program.dir) {

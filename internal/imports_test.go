@@ -61,6 +61,12 @@ var rules = map[string]rule{
 	"internal/local":   {own: "identity store token webhook", other: "github.com/evanphx/json-patch/v5 github.com/google/uuid sigs.k8s.io/yaml"},
 	"internal/podrun":  {own: "identity webhook local", other: awsSDK + " golang.org/x/sys/unix sigs.k8s.io/yaml " + async},
 
+	"internal/kube":                {other: "k8s.io/client-go/"},
+	"internal/kube/kubetest":       {own: "kube", other: "github.com/evanphx/json-patch/v5 k8s.io/client-go/"},
+	"internal/webhook/certificate": {own: "kube"},
+	"internal/webhook/facts":       {own: "identity feed kube webhook", other: "golang.org/x/time/rate " + async},
+	"internal/webhook/serving":     {own: "webhook webhook/certificate webhook/facts", other: metrics + " " + async},
+
 	"internal/link":           {other: "github.com/vishvananda/netlink golang.org/x/sys/unix"},
 	"internal/link/netnstest": {other: "github.com/vishvananda/ golang.org/x/sys/unix"},
 
@@ -78,7 +84,7 @@ var rules = map[string]rule{
 
 	// What users see.
 	"cmd/podid": {
-		own:   "identity policy store server dev demo webhook agent local podrun cani registration",
+		own:   "identity policy store server dev demo webhook webhook/certificate webhook/facts webhook/serving feed kube agent local podrun cani registration",
 		other: awsSDK + " github.com/spf13/ k8s.io/client-go/ sigs.k8s.io/yaml " + metrics + " " + async,
 	},
 	"cmd/podid-agent":     {own: "identity feed agent link", other: awsSDK + " github.com/spf13/"},

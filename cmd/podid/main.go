@@ -4,6 +4,7 @@
 //	podid run    runs a local command as a pod, with the pod's identity and nothing else's
 //	podid demo   tells how a pod comes by its credentials, on real parts, in a few seconds
 //	podid cluster registers Kubernetes clusters and lists them
+//	podid webhook  gives the pods of a Kubernetes cluster what SDKs need to find their credentials
 //	podid can-i  tells whether a pod may do something, and which link is broken if not
 //	podid who-can lists the service accounts whose pods may do something
 //
@@ -65,7 +66,7 @@ func command() *cobra.Command {
 		SilenceUsage:      true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) },
 	}
-	root.AddCommand(devCommand(), runCommand(), demoCommand(), clusterCommand(), canICommand(), whoCanCommand(), &cobra.Command{
+	root.AddCommand(devCommand(), runCommand(), demoCommand(), clusterCommand(), webhookCommand(), canICommand(), whoCanCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
