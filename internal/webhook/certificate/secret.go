@@ -40,17 +40,21 @@ type SecretConfig struct {
 // months, a month's certificate after three weeks; a certificate of a new authority is served only after the webhook configuration has
 // been seen to trust it.
 func KeepSecret(cfg SecretConfig) *Source {
+	k := newKeeper(cfg)
+	k.run = k.keep
+	return k.Source
+}
+
+func newKeeper(cfg SecretConfig) *keeper {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Source{}
-	k := &keeper{Source: s, cfg: cfg}
+	k := &keeper{Source: &Source{}, cfg: cfg}
 	k.hosts = append([]string{
 		cfg.Service + "." + cfg.Namespace + ".svc", cfg.Service + "." + cfg.Namespace, cfg.Service,
 		cfg.Service + "." + cfg.Namespace + ".svc.cluster.local",
 	}, cfg.Hosts...)
-	s.run = k.run
-	return s
+	return k
 }
 
 type keeper struct {
@@ -59,7 +63,7 @@ type keeper struct {
 	hosts []string
 }
 
-func (k *keeper) run(ctx context.Context) {
+func (k *keeper) keep(ctx context.Context) {
 	for {
 		pause := roundInterval + rand.N(roundInterval/4)
 		if err := k.round(ctx); err != nil && ctx.Err() == nil {
