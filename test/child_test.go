@@ -22,6 +22,9 @@ func child(what string) int {
 		return whoami(ctx)
 	case "wrong-app":
 		return wrongApp(ctx)
+	case "floor":
+		fmt.Println(serveFloor(os.Args[3:])) // until it is killed
+		return 1
 	}
 	return 2
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -144,7 +145,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(reply) // the API server has gone, and with it whoever could be told
+	w.Header().Set("Content-Length", strconv.Itoa(len(reply))) // else what is longer than 2 KiB goes out in chunks
+	_, _ = w.Write(reply)                                      // the API server has gone, and with it whoever could be told
 }
 
 // review judges a pod that is to be created.
