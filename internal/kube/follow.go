@@ -98,7 +98,7 @@ func (f *follower) accept(kind string) string {
 	if !f.resource.Metadata {
 		return "application/json"
 	}
-	return "application/json;as=" + kind + ";g=meta.k8s.io;v=1"
+	return "application/json;as=" + kind + ";g=meta.k8s.io;v=v1"
 }
 
 // list tells all objects, page by page.

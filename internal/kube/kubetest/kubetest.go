@@ -164,6 +164,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case down:
 		refuse(w, http.StatusServiceUnavailable, "ServiceUnavailable")
+	case !acceptable(r, watch):
+		refuse(w, http.StatusNotAcceptable, "NotAcceptable")
 	case watch:
 		a.watch(w, r)
 	case isCollection(r.URL.Path) && r.Method == http.MethodGet:
@@ -171,6 +173,16 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		a.one(w, r)
 	}
+}
+
+// acceptable tells whether what the client accepts is something that a real API server has.
+func acceptable(r *http.Request, watch bool) bool {
+	partial := "PartialObjectMetadata"
+	if isCollection(r.URL.Path) && !watch {
+		partial += "List"
+	}
+	accept := r.Header.Get("Accept")
+	return accept == "application/json" || accept == "application/json;as="+partial+";g=meta.k8s.io;v=v1"
 }
 
 func isCollection(path string) bool {
