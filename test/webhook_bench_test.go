@@ -118,7 +118,7 @@ func BenchmarkWebhook(b *testing.B) {
 		both[1] = append(both[1], dialTLS(b, address, config))
 	}
 	var rates [2][]float64
-	for turn := 0; b.Loop(); turn++ {
+	for turn := 0; b.Loop() && !b.Failed(); turn++ {
 		for i := range both {
 			who := (i + turn) % 2
 			begin := time.Now()
@@ -126,7 +126,9 @@ func BenchmarkWebhook(b *testing.B) {
 			for n, c := range both[who] {
 				running.Go(func() {
 					for i := range batch {
-						c.post(b, bodies[(n*batch+i)%len(bodies)])
+						if c.post(b, bodies[(n*batch+i)%len(bodies)]) == nil {
+							return
+						}
 					}
 				})
 			}
@@ -232,6 +234,7 @@ func serveFloor(args []string) error {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", args[3])
 		_, _ = w.Write(answer)
 	}), args[1], args[2])
 }
