@@ -31,29 +31,35 @@ func (d *Directory) PrincipalExists(principal string) bool {
 	return exists
 }
 
-// TrustPolicy is a role's trust policy as IAM shows it: as it was written, but for the roles and users that have gone since, also where
-// others have got their names. In their places stand their unique ids, and for a user who was renamed the present ARN.
+// ShowPolicy is a policy whose principals are meant by their unique ids, as IAM shows it: as it was written, but for the roles and users
+// that have gone since, also where others have got their names. In their places stand their ids, and for a user who was renamed the
+// present ARN.
 // See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-roles.
-func (d *Directory) TrustPolicy(role *identity.Role) string {
+func (d *Directory) ShowPolicy(text string, ids map[string]string) string {
 	moved := map[string]string{}
-	for arn, id := range role.TrustedIDs {
+	for arn, id := range ids {
 		if now, _ := d.PrincipalID(arn); now != id {
 			moved[arn] = d.principalByID(arn, id)
 		}
 	}
 	if len(moved) == 0 {
-		return role.TrustPolicy
+		return text
 	}
-	text, err := policy.ReplacePrincipals(role.TrustPolicy, func(principal string) string {
+	shown, err := policy.ReplacePrincipals(text, func(principal string) string {
 		if now, ok := moved[principal]; ok {
 			return now
 		}
 		return principal
 	})
 	if err != nil { // a stored text that does not parse lets nobody in, and is best shown as it is
-		return role.TrustPolicy
+		return text
 	}
-	return text
+	return shown
+}
+
+// TrustPolicy is a role's trust policy as IAM shows it.
+func (d *Directory) TrustPolicy(role *identity.Role) string {
+	return d.ShowPolicy(role.TrustPolicy, role.TrustedIDs)
 }
 
 // principalByID is the present ARN of somebody who had another one, or the id if there is nobody of that id any more. Only users can be

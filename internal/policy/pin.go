@@ -68,11 +68,11 @@ func ReplacePrincipals(document string, replace func(principal string) string) (
 	return b.String(), nil
 }
 
-// awsPrincipals returns the values of {"Principal":{"AWS":…}} in the order of the document.
+// awsPrincipals returns the values of {"Principal":{"AWS":…}} and of NotPrincipal in the order of the document.
 func awsPrincipals(root *node) (values []*node) {
 	for _, statement := range root.member("Statement").each() {
 		for _, m := range statement.members {
-			if m.name == "Principal" {
+			if m.name == "Principal" || m.name == "NotPrincipal" {
 				values = append(values, m.value.member("AWS").each()...)
 			}
 		}

@@ -64,7 +64,8 @@ func TestReplacePrincipals(t *testing.T) {
 		"Statement":[ {"Effect":"Allow","Action":"sts:AssumeRole", "Principal" : { "Service":"a", "AWS" :[ "a","\u0062" , "c" ], "Federated":"a"},"Condition":{"StringEquals":{"AWS":"a"}}},
 		{"Sid":"a","Effect":"Deny","Action":"sts:*","Principal":{"AWS":"a"}},{"Principal":"*"},{"Principal":{"Service":"a"}},{"NotPrincipal":{"AWS":"a"}}] }
 `
-	want := strings.NewReplacer(`[ "a","\u0062" `, `[ "x","y\"" `, `{"AWS":"a"}},{"Principal":"*"}`, `{"AWS":"x"}},{"Principal":"*"}`).Replace(document)
+	want := strings.NewReplacer(`[ "a","\u0062" `, `[ "x","y\"" `, `{"AWS":"a"}},{"Principal":"*"}`, `{"AWS":"x"}},{"Principal":"*"}`,
+		`"NotPrincipal":{"AWS":"a"}`, `"NotPrincipal":{"AWS":"x"}`).Replace(document)
 	got, err := ReplacePrincipals(document, func(principal string) string {
 		return map[string]string{"a": "x", "b": `y"`, "c": "c"}[principal]
 	})

@@ -115,11 +115,15 @@ func (h *Handler) authorize(r *http.Request, caller *identity.Caller, sig *sigv4
 		return err
 	}
 	judge := func(ctx context.Context, p permission) (denied string, err error) {
-		_, bucketPolicy, err := h.disk.policy(p.bucket)
+		need := Access{Action: p.action, Resource: p.resource(), Keys: h.withObject(keys, p)}
+		of, err := h.disk.policy(p.bucket)
 		if err != nil {
 			return "", err
 		}
-		return h.cfg.Authorize(ctx, caller, r, Access{p.action, p.resource(), h.withObject(keys, p), bucketPolicy})
+		if of != nil {
+			need.Policy = of.compiled
+		}
+		return h.cfg.Authorize(ctx, caller, r, need)
 	}
 	c.guard = func(ctx context.Context, key string) (string, error) {
 		return judge(ctx, permission{"s3:DeleteObject", c.bucket, key})

@@ -50,6 +50,9 @@ type bucket struct {
 	CreatedAt time.Time `json:"createdAt"`
 	Policy    string    `json:"policy,omitempty"` // as it was put; empty if there is none
 
+	// PolicyIDs are the unique ids of the users and roles that the policy names, by their ARNs in it, as they were when it was put.
+	PolicyIDs map[string]string `json:"policyIds,omitempty"`
+
 	keys      []string // of objects, sorted
 	objects   map[string]*object
 	compiled  *policy.Named // Policy
@@ -172,7 +175,7 @@ func (d *disk) load(name string) error {
 	}
 	slices.Sort(b.keys)
 	if b.Policy != "" {
-		b.compiled, b.policyErr = compilePolicy(name, b.Policy)
+		b.compiled, b.policyErr = compilePolicy(b)
 	}
 	d.buckets[name] = b
 	return d.removeOrphans(b, bodies)

@@ -36,8 +36,12 @@ type Config struct {
 	// Authorize tells whether a caller may have access. Denied is empty if so, else AWS's text. It is called once for each
 	// permission that a request needs. The request is there for what is common to all services (address, user agent).
 	Authorize func(ctx context.Context, caller *identity.Caller, r *http.Request, need Access) (denied string, err error)
-	// PrincipalExists tells whether the ARN of a principal in a bucket policy names somebody. Nil means that it always does.
-	PrincipalExists func(arn string) bool
+	// PrincipalID finds the unique id of the user or role of an ARN in a bucket policy, empty for principals that have none or are not
+	// known here; exists is false if there is nobody of that ARN. Nil means that nobody is known.
+	PrincipalID func(arn string) (id string, exists bool)
+	// ShowPolicy is the text of a bucket policy for people, given the unique ids of its principals by their ARNs in it: who has gone
+	// since is told by the id. Nil means that it is shown as it was put.
+	ShowPolicy func(text string, ids map[string]string) string
 	// Region is where the buckets are said to be, such as us-west-2. Requests may be signed for any region.
 	Region string
 	// AccountID owns all buckets.
@@ -83,6 +87,12 @@ func New(cfg Config) (*Handler, error) {
 	}
 	if cfg.MaxObjectSize == 0 {
 		cfg.MaxObjectSize = maxObjectSize
+	}
+	if cfg.PrincipalID == nil {
+		cfg.PrincipalID = func(string) (string, bool) { return "", true }
+	}
+	if cfg.ShowPolicy == nil {
+		cfg.ShowPolicy = func(text string, _ map[string]string) string { return text }
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -34,24 +34,24 @@ func (h *Handler) serveBucketPolicy(ctx context.Context, t *turn) error {
 	case "PutBucketPolicy":
 		return h.putBucketPolicy(t)
 	case "DeleteBucketPolicy":
-		if err := h.disk.setPolicy(bucket, "", nil); err != nil {
+		if err := h.disk.setPolicy(&bucketPolicy{bucket: bucket}); err != nil {
 			return err
 		}
 		return h.write(t, http.StatusNoContent, "", nil)
 	}
-	text, compiled, err := h.disk.policy(bucket)
+	found, err := h.disk.policy(bucket)
 	switch {
 	case err != nil:
 		return err
-	case compiled == nil:
+	case found == nil:
 		return errNoSuchBucketPolicy(bucket)
 	case t.call.op.name == "GetBucketPolicy":
-		return h.write(t, http.StatusOK, "application/json", []byte(text))
+		return h.write(t, http.StatusOK, "application/json", []byte(h.cfg.ShowPolicy(found.text, found.ids)))
 	}
 	return h.writeXML(t, struct {
 		XMLName  xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ PolicyStatus"`
 		IsPublic string
-	}{IsPublic: strings.ToUpper(fmt.Sprint(compiled.Policy.Public()))})
+	}{IsPublic: strings.ToUpper(fmt.Sprint(found.compiled.Policy.Public()))})
 }
 
 func (h *Handler) putBucketPolicy(t *turn) error {
@@ -59,42 +59,55 @@ func (h *Handler) putBucketPolicy(t *turn) error {
 	if err != nil {
 		return err
 	}
-	compiled, refused := h.checkPolicy(t.call.bucket, string(text))
+	checked, refused := h.checkPolicy(t.call.bucket, string(text))
 	if refused != nil {
 		return refused
 	}
-	if err := h.disk.setPolicy(t.call.bucket, string(text), compiled); err != nil {
+	if err := h.disk.setPolicy(checked); err != nil {
 		return err
 	}
 	return h.write(t, http.StatusNoContent, "", nil)
 }
 
+// bucketPolicy is the policy of a bucket.
+type bucketPolicy struct {
+	bucket   string
+	text     string            // as it was put
+	ids      map[string]string // of the users and roles that it names, by their ARNs
+	compiled *policy.Named     // nil if there is none
+}
+
 // checkPolicy compiles a policy for a bucket. Besides what any policy must be, it must be about S3 and this bucket, and name
-// principals that there are.
-func (h *Handler) checkPolicy(bucket, text string) (*policy.Named, *refusal) {
+// principals that there are. The users and roles are meant by their unique ids from then on.
+func (h *Handler) checkPolicy(bucketName, text string) (*bucketPolicy, *refusal) {
 	if !strings.HasPrefix(text, "{") {
 		return nil, errMalformedPolicy("Policies must be valid JSON and the first byte must be '{'")
 	}
-	compiled, err := compilePolicy(bucket, text)
+	parsed, err := policy.Parse(policy.Resource, text)
 	if err != nil {
 		return nil, errMalformedPolicy("%s", err)
 	}
-	for _, action := range compiled.Policy.Actions() {
+	for _, action := range parsed.Actions() {
 		if vendor, _, _ := strings.Cut(action, ":"); action != "*" && !strings.EqualFold(vendor, "s3") {
 			return nil, errMalformedPolicy("Policy has invalid action (%q is not one of S3)", action)
 		}
 	}
-	for _, resource := range compiled.Policy.Resources() {
-		if !about(bucket, resource) {
+	for _, resource := range parsed.Resources() {
+		if !about(bucketName, resource) {
 			return nil, errMalformedPolicy("Policy has invalid resource (%q is neither the bucket nor in it)", resource)
 		}
 	}
-	for _, principal := range compiled.Policy.Principals() {
-		if h.cfg.PrincipalExists != nil && !h.cfg.PrincipalExists(principal) {
+	ids := map[string]string{}
+	for _, principal := range parsed.Principals() {
+		id, exists := h.cfg.PrincipalID(principal)
+		if !exists {
 			return nil, errMalformedPolicy("Invalid principal in policy (%q does not exist)", principal)
 		}
+		if id != "" {
+			ids[principal] = id
+		}
 	}
-	return compiled, nil
+	return &bucketPolicy{bucketName, text, ids, &policy.Named{Name: bucketName, Policy: parsed.Pinned(ids)}}, nil
 }
 
 // about tells whether a resource of a policy can be the bucket or an object in it. Wildcards are taken as path.Match takes them; a
@@ -115,42 +128,43 @@ func about(bucket, resource string) bool {
 	return matched && err == nil
 }
 
-func compilePolicy(bucket, text string) (*policy.Named, error) {
-	p, err := policy.Parse(policy.Resource, text)
+// compilePolicy compiles the policy of a stored bucket.
+func compilePolicy(b *bucket) (*policy.Named, error) {
+	p, err := policy.Parse(policy.Resource, b.Policy)
 	if err != nil {
 		return nil, err
 	}
-	return &policy.Named{Name: bucket, Policy: p}, nil
+	return &policy.Named{Name: b.Name, Policy: p.Pinned(b.PolicyIDs)}, nil
 }
 
-// policy returns the policy of a bucket as it was put and compiled, and nothing if there is none or no such bucket. An error is a
-// fault: there is one, and what it says is not known.
-func (d *disk) policy(name string) (text string, compiled *policy.Named, err error) {
+// policy returns the policy of a bucket, nil if there is none or no such bucket. An error is a fault: there is one, and what it says is
+// not known.
+func (d *disk) policy(name string) (*bucketPolicy, error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	b := d.buckets[name]
 	switch {
-	case b == nil:
-		return "", nil, nil
+	case b == nil || b.Policy == "":
+		return nil, nil
 	case b.policyErr != nil:
-		return "", nil, fmt.Errorf("compiling the stored policy of bucket %s: %w", name, b.policyErr)
+		return nil, fmt.Errorf("compiling the stored policy of bucket %s: %w", name, b.policyErr)
 	}
-	return b.Policy, b.compiled, nil
+	return &bucketPolicy{name, b.Policy, b.PolicyIDs, b.compiled}, nil
 }
 
-// setPolicy gives a bucket a policy, or none if compiled is nil.
-func (d *disk) setPolicy(name, text string, compiled *policy.Named) error {
+// setPolicy gives a bucket a policy, or none if nothing is compiled.
+func (d *disk) setPolicy(p *bucketPolicy) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	b := d.buckets[name]
+	b := d.buckets[p.bucket]
 	if b == nil {
-		return errNoSuchBucket(name) // it was deleted meanwhile
+		return errNoSuchBucket(p.bucket) // it was deleted meanwhile
 	}
 	changed := *b
-	changed.Policy, changed.compiled, changed.policyErr = text, compiled, nil
+	changed.Policy, changed.PolicyIDs, changed.compiled, changed.policyErr = p.text, p.ids, p.compiled, nil
 	if err := d.writeJSON(path.Join(b.dir(), "bucket.json"), &changed); err != nil {
-		return fmt.Errorf("storing the policy of bucket %s: %w", name, err)
+		return fmt.Errorf("storing the policy of bucket %s: %w", p.bucket, err)
 	}
-	d.buckets[name] = &changed
+	d.buckets[p.bucket] = &changed
 	return nil
 }

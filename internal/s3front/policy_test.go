@@ -23,8 +23,8 @@ func putPolicy(t *testing.T, c *s3.Client, bucket, text string) error {
 	return err
 }
 
-// bucketPolicy returns the policy of the bucket demo, or the error's code.
-func bucketPolicy(t *testing.T, c *s3.Client) string {
+// getPolicy returns the policy of the bucket demo, or the error's code.
+func getPolicy(t *testing.T, c *s3.Client) string {
 	t.Helper()
 	out, err := c.GetBucketPolicy(t.Context(), &s3.GetBucketPolicyInput{Bucket: aws.String("demo")})
 	if err != nil {
@@ -40,7 +40,7 @@ func TestBucketPolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := s.client(adminKey)
-	if got := bucketPolicy(t, c); got != "NoSuchBucketPolicy" {
+	if got := getPolicy(t, c); got != "NoSuchBucketPolicy" {
 		t.Errorf("before there is one: got %s, want NoSuchBucketPolicy", got)
 	}
 	put(t, c, "k", "x")
@@ -50,7 +50,7 @@ func TestBucketPolicy(t *testing.T) {
 	if err := putPolicy(t, c, "demo", reads); err != nil {
 		t.Fatal(err)
 	}
-	if got := bucketPolicy(t, c); got != reads {
+	if got := getPolicy(t, c); got != reads {
 		t.Errorf("got %s, want the text as it was put", got)
 	}
 	get(t, c, "k")
@@ -67,7 +67,7 @@ func TestBucketPolicy(t *testing.T) {
 	}
 	s = newServer(t, dir, nil)
 	c = s.client(adminKey)
-	if got := bucketPolicy(t, c); got != reads {
+	if got := getPolicy(t, c); got != reads {
 		t.Errorf("after a restart: got %s", got)
 	}
 	if got := get(t, c, "k"); got != "x" || s.policy.Load() == nil {
@@ -78,7 +78,7 @@ func TestBucketPolicy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := bucketPolicy(t, c); got != "NoSuchBucketPolicy" {
+	if got := getPolicy(t, c); got != "NoSuchBucketPolicy" {
 		t.Errorf("after deleting: got %s", got)
 	}
 	get(t, c, "k")
@@ -90,7 +90,7 @@ func TestBucketPolicy(t *testing.T) {
 func TestBucketPolicyRefused(t *testing.T) {
 	s, c := demo(t)
 	nobody := "arn:aws:iam::111122223333:user/nobody"
-	s.cfg.PrincipalExists = func(arn string) bool { return arn != nobody }
+	s.cfg.PrincipalID = func(arn string) (string, bool) { return "", arn != nobody }
 	statement := func(principal, action, resource string) string {
 		return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":` + principal + `,"Action":"` + action + `","Resource":"` + resource + `"}]}`
 	}
@@ -161,7 +161,7 @@ func TestBucketPolicyPermissions(t *testing.T) {
 			t.Errorf("%s: got %v, want AccessDenied", name, err)
 		}
 	}
-	if got := bucketPolicy(t, admin); got != reads {
+	if got := getPolicy(t, admin); got != reads {
 		t.Errorf("the policy became %s", got)
 	}
 }

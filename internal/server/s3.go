@@ -25,7 +25,7 @@ func (s *Server) newS3(log *audit.Log) (*s3front.Handler, error) {
 			caller, key, err := s.authn.Resolve(sig)
 			return caller, key, s3Failure(err, sig)
 		},
-		PrincipalExists: s.directory.PrincipalExists,
+		PrincipalID: s.directory.PrincipalID, ShowPolicy: s.directory.ShowPolicy,
 		Authorize: func(_ context.Context, caller *identity.Caller, r *http.Request, need s3front.Access) (string, error) {
 			request := wire.Describe(r, s.cfg.Now())
 			request.Caller, request.Region = caller, s.cfg.Region

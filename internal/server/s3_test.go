@@ -126,3 +126,48 @@ func TestBucketPolicyOfNobody(t *testing.T) {
 	_, err := client.PutBucketPolicy(t.Context(), &s3.PutBucketPolicyInput{Bucket: bucket, Policy: &text})
 	servertest.WantRefused(t, err, "MalformedPolicy", 400, "Invalid principal in policy", "role/none")
 }
+
+// TestBucketPolicyMeansTheRole deletes the role that a bucket policy names, and makes another of the same name: the policy does not mean
+// it, also after a restart.
+func TestBucketPolicyMeansTheRole(t *testing.T) {
+	s := servertest.New(t, nil)
+	bucket, name := aws.String("data"), aws.String("web")
+	clients := func(s *servertest.Server) (*s3.Client, *s3.Client) {
+		usePath := func(o *s3.Options) { o.UsePathStyle = true }
+		return s3.NewFromConfig(s.Admin, usePath), s3.NewFromConfig(s.Session(t, s.Admin, servertest.RoleARN("web"), nil), usePath)
+	}
+	s.MakeRole("web", servertest.TrustAdmin, "")
+	admin, web := clients(s)
+	if _, err := admin.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: bucket}); err != nil {
+		t.Fatal(err)
+	}
+	text := `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"` + servertest.RoleARN("web") + `"},"Action":"s3:ListBucket","Resource":"*"}}`
+	if _, err := admin.PutBucketPolicy(t.Context(), &s3.PutBucketPolicyInput{Bucket: bucket, Policy: &text}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := web.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: bucket}); err != nil {
+		t.Errorf("the role itself: %v", err)
+	}
+	if out, err := admin.GetBucketPolicy(t.Context(), &s3.GetBucketPolicyInput{Bucket: bucket}); err != nil || *out.Policy != text {
+		t.Errorf("got %v, %v; want the text as it was put", out, err)
+	}
+	if _, err := iam.NewFromConfig(s.Admin).DeleteRole(t.Context(), &iam.DeleteRoleInput{RoleName: name}); err != nil {
+		t.Fatal(err)
+	}
+	s.MakeRole("web", servertest.TrustAdmin, "")
+	check := func(when string, s *servertest.Server) {
+		admin, web := clients(s)
+		_, err := web.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: bucket})
+		var refused smithy.APIError
+		if !errors.As(err, &refused) || refused.ErrorCode() != "AccessDenied" {
+			t.Errorf("%s: a role of the same name: got %v, want AccessDenied", when, err)
+		}
+		out, err := admin.GetBucketPolicy(t.Context(), &s3.GetBucketPolicyInput{Bucket: bucket})
+		if err != nil || !strings.Contains(*out.Policy, `"AWS":"AROA`) {
+			t.Errorf("%s: got %v, %v; want the id of the role that is gone", when, out, err)
+		}
+	}
+	check("at once", s)
+	s.Stop()
+	check("after a restart", servertest.Open(t, s.DataDir, nil))
+}
