@@ -96,10 +96,11 @@ func (s *Service) AssumeRoleWithWebIdentity(ctx context.Context, call *wire.Call
 // verify finds the provider for the token's issuer in the role's account, and verifies the token with the issuer's keys: those
 // of a cluster that podid knows by this issuer, else those that the issuer publishes.
 func (s *Service) verify(ctx context.Context, in *webIdentityInput) (*token.Claims, *identity.OIDCProvider, error) {
-	issuer, err := token.Peek(in.WebIdentityToken)
+	raw, err := token.Parse(in.WebIdentityToken)
 	if err != nil {
 		return nil, nil, tokenError(err)
 	}
+	issuer := raw.Issuer()
 	role, _, _ := identity.ParseRoleARN(in.RoleARN) // checked by Validate
 	provider, ok := s.Directory.Provider(role.AccountID, issuer)
 	if !ok || provider.URL != strings.TrimSuffix(issuer, "/") {
@@ -109,7 +110,7 @@ func (s *Service) verify(ctx context.Context, in *webIdentityInput) (*token.Clai
 	if err != nil {
 		return nil, nil, err
 	}
-	claims, err := s.Tokens.Verify(ctx, in.WebIdentityToken, from)
+	claims, err := s.Tokens.VerifyParsed(ctx, raw, from)
 	if err != nil {
 		return nil, nil, tokenError(err)
 	}

@@ -222,6 +222,7 @@ func TestOutage(t *testing.T) {
 			before := p.count()
 			p.set(spoil)
 			time.Sleep(minRefresh)
+			synctest.Wait() // the refresh is due in this very moment
 			if err := verify(signerA()); err != nil {
 				t.Errorf("%s: the keys at hand were lost: %v", name, err)
 			}

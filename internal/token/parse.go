@@ -28,15 +28,24 @@ type signed struct {
 // encoding of the three parts. It refuses what it would not have written itself: one token has one spelling.
 var encoding = base64.RawURLEncoding.Strict()
 
-// Peek returns the issuer that a token claims to be from, unverified: only for choosing the issuer to verify it with. The form of
-// the token is checked as strictly as by [Verifier.Verify].
-func Peek(raw string) (issuer string, err error) {
+// Unverified is a token taken apart, of which nothing is known to be true.
+type Unverified struct {
+	raw    string
+	signed *signed
+}
+
+// Parse takes a token apart for those who have to find out whose it says that it is. Its form is checked as strictly as by
+// [Verifier.Verify].
+func Parse(raw string) (*Unverified, error) {
 	s, err := parse(raw)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return s.claims.Issuer, nil
+	return &Unverified{raw, s}, nil
 }
+
+// Issuer is what the token claims to be from: only for choosing the issuer to verify it with.
+func (u *Unverified) Issuer() string { return u.signed.claims.Issuer }
 
 func parse(raw string) (*signed, error) {
 	switch {
@@ -99,6 +108,14 @@ func (s *signed) readHeader(part string) error {
 	return nil
 }
 
+// base64url are the characters of base64url, by their bytes.
+var base64url = func() (table [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
+		table[c] = true
+	}
+	return table
+}()
+
 // compact takes apart a token of three non-empty parts of base64url. Decoders skip line breaks; a token must not have any.
 func compact(raw string) (parts [3]string, ok bool) {
 	rest := raw
@@ -113,8 +130,7 @@ func compact(raw string) (parts [3]string, ok bool) {
 			return parts, false
 		}
 		for i := range len(part) {
-			c := part[i]
-			if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+			if !base64url[part[i]] {
 				return parts, false
 			}
 		}

@@ -65,22 +65,39 @@ func New(cfg Config) (*Verifier, error) {
 //
 // It may have to fetch the issuer's keys. Should ctx end before that does, fetching goes on in a goroutine for at most 10 seconds.
 func (v *Verifier) Verify(ctx context.Context, raw string, issuer Issuer) (*Claims, error) {
+	return v.verify(ctx, &Unverified{raw: raw}, issuer)
+}
+
+// VerifyParsed is [Verifier.Verify] for a token that has been taken apart already.
+func (v *Verifier) VerifyParsed(ctx context.Context, token *Unverified, issuer Issuer) (*Claims, error) {
+	return v.verify(ctx, token, issuer)
+}
+
+// verify takes the token apart only if it has to.
+func (v *Verifier) verify(ctx context.Context, token *Unverified, issuer Issuer) (*Claims, error) {
 	now := v.cfg.Now()
 	known, err := v.keysOf(issuer, now)
 	if err != nil {
 		return nil, err
 	}
-	digest := sha256.Sum256([]byte(raw))
+	digest := sha256.Sum256([]byte(token.raw))
 	if claims, ok := v.verified.get(digest, known.current(), now); ok {
 		if err := checkTimes(claims, now); err != nil {
 			return nil, err
 		}
 		return claims, nil
 	}
-	claims, by, err := verify(ctx, raw, issuer.URL, known)
+	s := token.signed
+	if s == nil {
+		if s, err = parse(token.raw); err != nil {
+			return nil, err
+		}
+	}
+	by, err := s.verify(ctx, issuer.URL, known)
 	if err != nil {
 		return nil, err
 	}
+	claims := s.claims
 	if err := checkTimes(claims, now); err != nil {
 		return nil, err
 	}
@@ -88,27 +105,23 @@ func (v *Verifier) Verify(ctx context.Context, raw string, issuer Issuer) (*Clai
 	return claims, nil
 }
 
-// verify checks all but the times. It also returns the keys with which it did.
-func verify(ctx context.Context, raw, issuer string, known *keys) (*Claims, *keySet, error) {
-	s, err := parse(raw)
-	if err != nil {
-		return nil, nil, err
-	}
+// verify checks all but the times. It returns the keys with which it did.
+func (s *signed) verify(ctx context.Context, issuer string, known *keys) (*keySet, error) {
 	if s.claims.Issuer != issuer {
-		return nil, nil, &InvalidError{fmt.Sprintf("its issuer is %.200q, not %q", s.claims.Issuer, issuer)}
+		return nil, &InvalidError{fmt.Sprintf("its issuer is %.200q, not %q", s.claims.Issuer, issuer)}
 	}
 	set, err := known.get(ctx, s.claims.KeyID, s.claims.IssuedAt)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	key := set.byID[s.claims.KeyID]
 	if key.Algorithm != "" && key.Algorithm != s.algorithm {
-		return nil, nil, &InvalidError{"its algorithm is not the one of the issuer's key"}
+		return nil, &InvalidError{"its algorithm is not the one of the issuer's key"}
 	}
 	if !algorithms[s.algorithm].verifies(key.Key, []byte(s.text), s.signature) {
-		return nil, nil, &InvalidError{"its signature does not verify"}
+		return nil, &InvalidError{"its signature does not verify"}
 	}
-	return s.claims, set, nil
+	return set, nil
 }
 
 func checkTimes(c *Claims, now time.Time) error {

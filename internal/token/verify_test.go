@@ -136,8 +136,8 @@ func TestVerify(t *testing.T) {
 	if got := len(v.verified.young); got != 1 {
 		t.Errorf("%d tokens are remembered, want 1", got)
 	}
-	if iss, err := Peek(raw.Reveal()); err != nil || iss != issuerURL {
-		t.Errorf("Peek: got %q, %v", iss, err)
+	if token, err := Parse(raw.Reveal()); err != nil || token.Issuer() != issuerURL {
+		t.Errorf("Parse: got %+v, %v", token, err)
 	}
 }
 

@@ -1,11 +1,11 @@
 package wire
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -24,6 +24,8 @@ import (
 const (
 	// maxBody caps a request body. The largest useful one is a policy document, 131,072 characters that a form may triple.
 	maxBody = 1 << 20
+	// promptBody is how much memory a body gets because its header says so. More it gets as it arrives.
+	promptBody = 16 << 10
 	// defaultBodyDeadline is how long a client may take to send its body. The slowest honest ones send a policy of 100 KB by modem.
 	defaultBodyDeadline = 10 * time.Second
 	// callDeadline is how long an operation may take. SDKs give up after about a minute.
@@ -187,7 +189,9 @@ func (h *Handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Requ
 func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	connection := http.NewResponseController(w)
 	_ = connection.SetReadDeadline(time.Now().Add(h.cfg.BodyDeadline)) // a recorder in a test has none to set
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var buffer bytes.Buffer
+	buffer.Grow(int(min(max(r.ContentLength, 0), promptBody)) + bytes.MinRead)
+	_, err := buffer.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return nil, &Error{h.service.Protocol.errors().tooLarge, http.StatusRequestEntityTooLarge,
 			fmt.Sprintf("The request body is larger than %d bytes.", maxBody), nil}
@@ -195,7 +199,7 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 		return nil, &Error{"RequestTimeout", http.StatusRequestTimeout, fmt.Sprintf("The request body did not arrive whole within %v.", h.cfg.BodyDeadline), nil}
 	}
 	_ = connection.SetReadDeadline(time.Time{})
-	return body, nil
+	return buffer.Bytes(), nil
 }
 
 func (h *Handler) authenticate(r *http.Request, body []byte, call *Call) error {

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Query is the awsQuery protocol of a service: a form with Action and Version in, XML in the given namespace out.
@@ -171,18 +172,39 @@ func (f *form) decodeList(name string, v reflect.Value) error {
 	}
 }
 
+// encoder writes XML to its buffer. It is used again and again, since making one costs as much as most answers do.
+type encoder struct {
+	buffer bytes.Buffer
+	xml    *xml.Encoder
+}
+
+var encoders = sync.Pool{New: func() any {
+	e := &encoder{}
+	e.xml = xml.NewEncoder(&e.buffer)
+	return e
+}}
+
+// maxKept is the size of a buffer that is not kept: an account's whole authorization details, say.
+const maxKept = 64 << 10
+
 func (q query) writeAnswer(w http.ResponseWriter, operation, requestID string, out any) error {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "<%sResponse xmlns=%q>\n", operation, q.namespace)
-	enc := xml.NewEncoder(&b)
+	e := encoders.Get().(*encoder)
+	b := &e.buffer
+	b.WriteString("<" + operation + "Response xmlns=\"" + q.namespace + "\">\n")
 	if reflect.TypeOf(out).Elem().NumField() > 0 { // an operation without output has no Result element
-		if err := enc.EncodeElement(out, xml.StartElement{Name: xml.Name{Local: operation + "Result"}}); err != nil {
-			return fmt.Errorf("encoding answer: %w", err)
+		if err := e.xml.EncodeElement(out, xml.StartElement{Name: xml.Name{Local: operation + "Result"}}); err != nil {
+			return fmt.Errorf("encoding answer: %w", err) // the encoder is in the middle of something, and not used again
 		}
 	}
-	fmt.Fprintf(&b, "<ResponseMetadata><RequestId>%s</RequestId></ResponseMetadata></%sResponse>\n", requestID, operation)
+	b.WriteString("<ResponseMetadata><RequestId>" + requestID + "</RequestId></ResponseMetadata></" + operation + "Response>\n")
 	w.Header().Set("Content-Type", "text/xml")
+	w.Header().Set("Content-Length", strconv.Itoa(b.Len())) // else what is longer than 2 KiB goes out in chunks
 	_, _ = w.Write(b.Bytes())
+	if b.Cap() <= maxKept {
+		clear(b.Bytes()) // there may have been a secret
+		b.Reset()
+		encoders.Put(e)
+	}
 	return nil
 }
 
