@@ -60,6 +60,7 @@ type Agent struct {
 	config    Config
 	hosts     []netip.Addr // of config.BindHosts
 	cache     *cache
+	crowd     crowd
 	requests  *limiter[netip.Addr] // nil: no limit
 	metrics   *metrics
 	log       *slog.Logger

@@ -403,3 +403,51 @@ func TestWaitingRequestsAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// An address can have so many connections open; one more is closed, and another address does not notice.
+func TestConnectionsOfASource(t *testing.T) {
+	a := start(t, newUpstream(t, nil), nil)
+	open := func(address string) net.Conn {
+		t.Helper()
+		conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).Dial("tcp", a.Addrs()[0].String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		return conn
+	}
+	closed := func(conn net.Conn) bool {
+		if _, err := fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", a.Addrs()[0]); err != nil {
+			return true
+		}
+		_, err := conn.Read(make([]byte, 1))
+		return err != nil
+	}
+	count := func() int {
+		a.crowd.mu.Lock()
+		defer a.crowd.mu.Unlock()
+		return a.crowd.open[netip.MustParseAddr("127.0.0.2")]
+	}
+	var conns []net.Conn
+	for range maxConnections {
+		conns = append(conns, open("127.0.0.2"))
+	}
+	for n := 0; n < 1000 && count() < maxConnections; n++ { // until all have been accepted
+		time.Sleep(time.Millisecond)
+	}
+	if !closed(open("127.0.0.2")) {
+		t.Error("one connection more than there may be is served")
+	}
+	if closed(conns[maxConnections-1]) || closed(open("127.0.0.3")) {
+		t.Error("others are not served")
+	}
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+	for n := 0; n < 5000 && count() > 0; n++ {
+		time.Sleep(time.Millisecond)
+	}
+	if n := count(); n != 0 {
+		t.Errorf("%d connections are still counted", n)
+	}
+}

@@ -199,7 +199,8 @@ func (a *Agent) serve(ctx context.Context, group *errgroup.Group, l listener) {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
-		ConnState: func(_ net.Conn, state http.ConnState) {
+		ConnState: func(conn net.Conn, state http.ConnState) {
+			a.crowd.note(conn, state)
 			switch state {
 			case http.StateNew:
 				connections.Add(1)
