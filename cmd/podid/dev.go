@@ -37,7 +37,7 @@ makes any AWS client the administrator, and podid run runs commands as pods of t
 				return nil // interrupted before it was ready
 			}
 			if err != nil {
-				return explainStart(err, &cfg)
+				return explainStart(err, cfg.DataDir)
 			}
 			greet(cmd.OutOrStdout(), d, cfg.MemberAccountIDs)
 			<-d.Done()
@@ -57,10 +57,10 @@ makes any AWS client the administrator, and podid run runs commands as pods of t
 }
 
 // explainStart says in one line what the reader can do about the usual reasons.
-func explainStart(err error, cfg *dev.Config) error {
+func explainStart(err error, dataDir string) error {
 	switch {
 	case errors.Is(err, store.ErrLocked):
-		return fmt.Errorf("the data directory %s is in use by another podid; stop that one, or give this one its own with --data-dir", cfg.DataDir)
+		return fmt.Errorf("the data directory %s is in use by another podid; stop that one, or give this one its own with --data-dir", dataDir)
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("%w; stop what listens there, or choose another address with --listen and --agent-listen", err)
 	}

@@ -1,6 +1,7 @@
 // Podid is EKS Pod Identity for every Kubernetes cluster.
 //
 //	podid dev    runs everything on this machine: APIs, a cluster called local, node agent, S3
+//	podid server runs the control plane for real clusters
 //	podid run    runs a local command as a pod, with the pod's identity and nothing else's
 //	podid demo   tells how a pod comes by its credentials, on real parts, in a few seconds
 //	podid cluster registers Kubernetes clusters and lists them
@@ -66,7 +67,7 @@ func command() *cobra.Command {
 		SilenceUsage:      true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) },
 	}
-	root.AddCommand(devCommand(), runCommand(), demoCommand(), clusterCommand(), webhookCommand(), canICommand(), whoCanCommand(), &cobra.Command{
+	root.AddCommand(devCommand(), serverCommand(), runCommand(), demoCommand(), clusterCommand(), webhookCommand(), canICommand(), whoCanCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,

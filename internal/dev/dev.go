@@ -12,10 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -74,9 +71,16 @@ func Start(ctx context.Context, cfg Config) (_ *Dev, err error) {
 			_ = listener.Close() // unless the server has
 		}
 	}()
-	registry, err := d.serveMetrics(ctx)
-	if err != nil {
-		return nil, err
+	var metrics net.Listener
+	if cfg.MetricsListen != "" {
+		if metrics, err = listen(cfg.MetricsListen); err != nil {
+			return nil, fmt.Errorf("listening for metrics: %w", err)
+		}
+		defer func() {
+			if err != nil {
+				_ = metrics.Close() // unless the server has
+			}
+		}()
 	}
 	if err := d.newAgent("http://" + listener.Addr().String()); err != nil {
 		return nil, err
@@ -85,7 +89,7 @@ func Start(ctx context.Context, cfg Config) (_ *Dev, err error) {
 		DataDir: cfg.DataDir, Region: cfg.Region, AccountID: cfg.AccountID, MemberAccountIDs: cfg.MemberAccountIDs,
 		Listener: listener, S3: true,
 		BuiltInClusters: []string{ClusterName}, CredentialsFullURI: "http://" + d.agent.Addrs()[0].String() + "/v1/credentials",
-		AllowHTTP: true, UnsafeNoSync: cfg.UnsafeNoSync, Registry: registry, Logger: cfg.Logger,
+		AllowHTTP: true, UnsafeNoSync: cfg.UnsafeNoSync, MetricsListener: metrics, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -95,7 +99,7 @@ func Start(ctx context.Context, cfg Config) (_ *Dev, err error) {
 	if err := d.furnish(ctx); err != nil {
 		return nil, err
 	}
-	return d, d.writeAdminEnv()
+	return d, d.server.WriteAdminEnv("")
 }
 
 // listen takes loopback addresses only: what goes over the connection, secrets included, is not encrypted.
@@ -148,25 +152,10 @@ func (d *Dev) URL() string { return d.server.URL() }
 func (d *Dev) AgentURL() string { return "http://" + d.agent.Addrs()[0].String() }
 
 // AdminEnv is the file with the administrator's environment.
-func (d *Dev) AdminEnv() string { return filepath.Join(d.cfg.DataDir, "admin.env") }
+func (d *Dev) AdminEnv() string { return server.AdminEnv(d.cfg.DataDir) }
 
-// AdminEnvCommand makes a POSIX shell the administrator. A file without a slash would be looked for in PATH.
-func (d *Dev) AdminEnvCommand() string {
-	file := d.AdminEnv()
-	if !strings.Contains(file, "/") {
-		file = "./" + file
-	}
-	return ". " + quote(file)
-}
-
-// quote makes a word of a POSIX shell out of s.
-func quote(s string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:@,="
-	if strings.Trim(s, plain) == "" {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
+// AdminEnvCommand makes a POSIX shell the administrator.
+func (d *Dev) AdminEnvCommand() string { return server.AdminEnvCommand(d.cfg.DataDir) }
 
 // Admin is an AWS configuration of the administrator, for calls to the APIs.
 func (d *Dev) Admin() aws.Config { return d.config(d.URL(), d.adminCredentials()) }
@@ -178,29 +167,6 @@ func (d *Dev) Done() <-chan struct{} { return d.done }
 func (d *Dev) Close() error {
 	d.cancel()
 	return d.group.Wait()
-}
-
-// writeAdminEnv writes the variables with which any AWS client becomes the administrator. What a shell may have from elsewhere and
-// would mix in is unset.
-func (d *Dev) writeAdminEnv() error {
-	admin := d.server.Admin()
-	text := "# The administrator of podid. To use it: " + d.AdminEnvCommand() + "\n" +
-		"unset AWS_SESSION_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE AWS_IGNORE_CONFIGURED_ENDPOINT_URLS \\\n" +
-		"  AWS_ENDPOINT_URL_EKS AWS_ENDPOINT_URL_IAM AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL_STS\n" +
-		"export AWS_ENDPOINT_URL=" + d.URL() + "\n" +
-		"export AWS_ACCESS_KEY_ID=" + admin.AccessKeyID + "\n" +
-		"export AWS_SECRET_ACCESS_KEY=" + admin.SecretAccessKey.Reveal() + "\n" +
-		"export AWS_REGION=" + quote(d.cfg.Region) + "\n" +
-		"export AWS_DEFAULT_REGION=" + quote(d.cfg.Region) + "\n"
-	temporary := d.AdminEnv() + ".new"
-	_ = os.Remove(temporary) // of a start that was cut off; a file that is there would keep its mode
-	if err := os.WriteFile(temporary, []byte(text), 0o600); err != nil {
-		return fmt.Errorf("writing the administrator's environment: %w", err)
-	}
-	if err := os.Rename(temporary, d.AdminEnv()); err != nil {
-		return fmt.Errorf("writing the administrator's environment: %w", err)
-	}
-	return nil
 }
 
 func (d *Dev) adminCredentials() aws.CredentialsProvider {

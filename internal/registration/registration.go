@@ -116,12 +116,11 @@ func get(ctx context.Context, client *http.Client, base *url.URL, path string, i
 type Client struct {
 	eks    *eks.Client
 	config aws.Config
-	http   *http.Client
 }
 
-// NewClient calls the API that the configuration names, as its caller.
+// NewClient calls the API that the configuration names, as its caller. The configuration is one of config.LoadDefaultConfig.
 func NewClient(config aws.Config) *Client {
-	return &Client{eks.NewFromConfig(config), config, &http.Client{Timeout: callTimeout}}
+	return &Client{eks.NewFromConfig(config), config}
 }
 
 // Register registers a cluster, unless it is already, and says who its issuer is. It may be called again, with the same result; a
@@ -165,6 +164,8 @@ func (c *Client) put(ctx context.Context, path string, body []byte) error {
 	if c.config.BaseEndpoint == nil {
 		return errors.New("no endpoint is set here, and AWS has no such operation: set AWS_ENDPOINT_URL to that of podid")
 	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, strings.TrimSuffix(*c.config.BaseEndpoint, "/")+path, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("making the request: %w", err)
@@ -178,7 +179,7 @@ func (c *Client) put(ctx context.Context, path string, body []byte) error {
 	if err := v4.NewSigner().SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), "eks", c.config.Region, time.Now()); err != nil {
 		return fmt.Errorf("signing the request: %w", err)
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.config.HTTPClient.Do(req) // it knows AWS_CA_BUNDLE and the proxy
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,13 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 
@@ -75,7 +78,11 @@ func (b *bootstrap) makeMemberRole(ctx context.Context, accountID string) error 
 
 // openKeyring unwraps the keys that credentials are sealed with; the root key that wraps them is a file.
 func (b *bootstrap) openKeyring(ctx context.Context) error {
-	root, err := credential.LoadOrCreateRootKey(filepath.Join(b.cfg.DataDir, "root.key"))
+	file := cmp.Or(b.cfg.RootKeyFile, filepath.Join(b.cfg.DataDir, "root.key"))
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) && b.known.Len("") > 0 {
+		return fmt.Errorf("the state was made by a server with another root key: give this one the same, as %s (mode 0600)", file)
+	}
+	root, err := credential.LoadOrCreateRootKey(file)
 	if err != nil {
 		return err
 	}

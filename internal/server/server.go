@@ -7,6 +7,7 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,12 @@ import (
 type Config struct {
 	// DataDir holds the embedded etcd, the root key and the audit log. It is created with mode 0700.
 	DataDir string
+	// Etcd is an external etcd cluster that holds the state instead. Any number of servers may share it, none of them special, that
+	// also have the same root key. Nil: the embedded one.
+	Etcd *Etcd
+	// RootKeyFile is the file with the key that wraps all others; empty means root.key in DataDir. It is made if it is not there
+	// and there is no state yet.
+	RootKeyFile string
 	// Region and AccountID go into the ARNs of built-in clusters; AccountID is also the administrator's. Required.
 	Region, AccountID string
 	// MemberAccountIDs are further accounts that the server holds. Each gets a role OrganizationAccountAccessRole, by which administrators
@@ -49,8 +56,15 @@ type Config struct {
 	MemberAccountIDs []string
 	// Partition is the first part of every ARN; empty means aws.
 	Partition string
-	// Listener is where requests will come from. Its address is part of the URLs of built-in clusters. Required.
+	// Listener is where requests will come from. Required.
 	Listener net.Listener
+	// TLS is what requests are encrypted with; nil means plain HTTP.
+	TLS *tls.Config
+	// URL is where clients reach the server, without a closing slash. It is part of the URLs of built-in clusters. Empty means the
+	// address of the listener.
+	URL string
+	// MetricsListener is where /metrics, /livez and /readyz are served, by plain HTTP; nil: only the latter two, on Listener.
+	MetricsListener net.Listener
 	// BuiltInClusters are clusters without nodes that the server itself issues tokens for, by name; see package local.
 	BuiltInClusters []string
 	// CredentialsFullURI is what pods of the built-in clusters are told to get credentials from; required with BuiltInClusters.
@@ -70,12 +84,20 @@ type Config struct {
 	AllowHTTP bool
 	// UnsafeNoSync makes the embedded etcd not wait for the disk. For tests and demonstrations.
 	UnsafeNoSync bool
-	// Registry gets the metrics; nil means they are not kept anywhere.
-	Registry prometheus.Registerer
+	// Registry gets the metrics; nil means one of the server's own.
+	Registry *prometheus.Registry
 	// Logger gets one line for each request and each fault. Nil means none.
 	Logger *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+}
+
+// Etcd is how an external etcd cluster is reached. See [store.Config] for what it must be.
+type Etcd struct {
+	Endpoints []string    // client URLs
+	TLS       *tls.Config // nil for http endpoints
+	Username  string      // empty for none
+	Password  identity.Secret
 }
 
 func (c *Config) validate() error {
@@ -93,6 +115,7 @@ func (c *Config) validate() error {
 		check(id == c.AccountID, fmt.Sprintf("member account id %q is the server's first account", id))
 	}
 	check(c.Listener == nil, "no listener is given")
+	check(c.Etcd != nil && c.UnsafeNoSync, "whether etcd waits for the disk is not for this server to say where it is an external one")
 	check(len(c.BuiltInClusters) > 0 && c.CredentialsFullURI == "", "built-in clusters need a credentials URI")
 	for _, name := range c.BuiltInClusters {
 		check(!identity.ValidClusterName(name), fmt.Sprintf("%q is not a cluster name", name))
@@ -142,7 +165,10 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if cfg.Registry == nil {
 		cfg.Registry = prometheus.NewRegistry()
 	}
-	s := &Server{cfg: cfg, closing: make(chan struct{}), url: "http://" + cfg.Listener.Addr().String()}
+	s := &Server{cfg: cfg, closing: make(chan struct{}), url: cfg.URL}
+	if s.url == "" {
+		s.url = scheme(cfg.TLS) + "://" + cfg.Listener.Addr().String()
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -162,11 +188,13 @@ func (s *Server) openState(ctx context.Context) error {
 	if err := os.MkdirAll(s.cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("making the data directory: %w", err)
 	}
+	where := store.Config{DataDir: filepath.Join(s.cfg.DataDir, "etcd"), UnsafeNoSync: s.cfg.UnsafeNoSync, Logger: s.cfg.Logger, Now: s.cfg.Now}
+	if external := s.cfg.Etcd; external != nil {
+		where.DataDir = ""
+		where.Endpoints, where.TLS, where.Username, where.Password = external.Endpoints, external.TLS, external.Username, external.Password
+	}
 	var err error
-	s.store, err = store.Open(ctx, store.Config{
-		DataDir: filepath.Join(s.cfg.DataDir, "etcd"), UnsafeNoSync: s.cfg.UnsafeNoSync, Logger: s.cfg.Logger, Now: s.cfg.Now,
-	})
-	if err != nil {
+	if s.store, err = store.Open(ctx, where); err != nil {
 		return err
 	}
 	s.directory = directory.New(s.store, append([]string{s.cfg.AccountID}, s.cfg.MemberAccountIDs...)...)
@@ -227,6 +255,13 @@ func (s *Server) assemble(ctx context.Context) error {
 	return nil
 }
 
+func scheme(config *tls.Config) string {
+	if config != nil {
+		return "https"
+	}
+	return "http"
+}
+
 // URL is where the server is reached.
 func (s *Server) URL() string { return s.url }
 
@@ -244,16 +279,23 @@ func (s *Server) Run(ctx context.Context) error {
 	// Bodies have deadlines of their own (wire), since an upload to the embedded S3 may take longer than any of them.
 	server := &http.Server{
 		Handler: s, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
+		TLSConfig: s.cfg.TLS, ErrorLog: slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		if err := server.Serve(s.cfg.Listener); !errors.Is(err, http.ErrServerClosed) {
+		serve := server.Serve
+		if s.cfg.TLS != nil {
+			serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+		}
+		if err := serve(s.cfg.Listener); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
 	})
 	group.Go(func() error { return s.tokens.Run(groupCtx) })
+	if s.cfg.MetricsListener != nil {
+		s.serveMetrics(groupCtx, group)
+	}
 	group.Go(func() error {
 		<-groupCtx.Done()
 		close(s.closing)

@@ -1,42 +1,35 @@
-package dev
+package server
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
 )
 
 // serveMetrics serves what the control plane counts, with the metrics of the process and of the embedded etcd, until ctx ends.
-func (d *Dev) serveMetrics(ctx context.Context) (*prometheus.Registry, error) {
-	registry := prometheus.NewRegistry()
-	if d.cfg.MetricsListen == "" {
-		return registry, nil
-	}
-	listener, err := listen(d.cfg.MetricsListen)
-	if err != nil {
-		return nil, fmt.Errorf("listening for metrics: %w", err)
-	}
-	registry.MustRegister(collectors.NewBuildInfoCollector())
+func (s *Server) serveMetrics(ctx context.Context, group *errgroup.Group) {
+	s.cfg.Registry.MustRegister(collectors.NewBuildInfoCollector())
 	// etcd registers with the default registry, which has the metrics of the process too.
-	all := prometheus.Gatherers{registry, prometheus.DefaultGatherer}
+	all := prometheus.Gatherers{s.cfg.Registry, prometheus.DefaultGatherer}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(all, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { s.serveReady(w) })
 	server := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
-	d.group.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	group.Go(func() error {
+		if err := server.Serve(s.cfg.MetricsListener); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
 	})
-	d.group.Go(func() error {
+	group.Go(func() error {
 		<-ctx.Done()
 		return server.Close()
 	})
-	return registry, nil
 }
