@@ -156,6 +156,9 @@ func checkAudience(claims *token.Claims, provider *identity.OIDCProvider) (strin
 	if claims.AuthorizedParty != "" {
 		audiences = []string{claims.AuthorizedParty}
 	}
+	if len(audiences) == 0 {
+		return "", errInvalidIdentityToken("Missing a required claim: aud")
+	}
 	for _, audience := range audiences {
 		if slices.Contains(provider.ClientIDs, audience) {
 			return audience, nil
