@@ -1,6 +1,7 @@
 package token
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -446,8 +447,13 @@ func TestDiscovery(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			document, keys = tt.document, tt.keys
-			v, _ := verifier(t, nil)
+			var log bytes.Buffer
+			v, _ := verifier(t, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 			_, err := v.Verify(t.Context(), raw, Issuer{URL: url, CA: tt.ca})
+			tells := tt.want != "" && tt.want != "no certificate" // which nothing is fetched with
+			if got := log.Len() > 0 && strings.Contains(log.String(), tt.want); got != tells {
+				t.Errorf("the log is %q; that it tells of %q is %v, want %v", log.String(), tt.want, got, tells)
+			}
 			if tt.want == "" {
 				wantGood(t, err)
 				return

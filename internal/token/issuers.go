@@ -74,7 +74,7 @@ func (k *keys) lastUsed() time.Time {
 
 // open makes the keys of an issuer, from those uploaded or with the way to fetch them.
 func (v *Verifier) open(issuer Issuer) (*keys, error) {
-	k := &keys{now: v.cfg.Now, missing: map[string]time.Time{}}
+	k := &keys{url: issuer.URL, log: v.cfg.Logger, now: v.cfg.Now, missing: map[string]time.Time{}}
 	if len(issuer.Keys) > 0 {
 		var err error
 		k.set, err = parseKeySet(issuer.Keys)
@@ -121,12 +121,9 @@ func (v *Verifier) refresh(ctx context.Context) {
 
 	var group errgroup.Group
 	group.SetLimit(parallel)
-	for id, k := range due {
+	for _, k := range due {
 		group.Go(func() error {
-			_, err, _ := k.flight.Do("", func() (any, error) { return nil, k.renew(ctx) })
-			if err != nil && ctx.Err() == nil {
-				v.cfg.Logger.Warn("keys of an issuer could not be refreshed", "issuer", id.url, "err", err)
-			}
+			_, _, _ = k.flight.Do("", func() (any, error) { return nil, k.renew(ctx) }) // a failure is kept, and has been logged
 			return nil
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -87,6 +88,8 @@ func usable(key *jose.JSONWebKey) bool {
 
 // keys is the current keys of one issuer and how they are renewed.
 type keys struct {
+	url      string // of the issuer
+	log      *slog.Logger
 	now      func() time.Time
 	fetch    func(ctx context.Context) (source []byte, refresh time.Duration, err error) // nil if the keys were uploaded
 	flight   singleflight.Group
@@ -197,8 +200,16 @@ func (k *keys) renewNow(ctx context.Context) {
 	}
 }
 
-// renew fetches the keys. On failure those at hand stay.
+// renew fetches the keys. On failure those at hand stay, and the log tells why: those who wait for the keys are not told.
 func (k *keys) renew(ctx context.Context) error {
+	err := k.fetchSet(ctx)
+	if err != nil && ctx.Err() == nil {
+		k.log.WarnContext(ctx, "keys of an issuer could not be fetched", "issuer", k.url, "err", err)
+	}
+	return err
+}
+
+func (k *keys) fetchSet(ctx context.Context) error {
 	began := k.now()
 	k.mu.Lock()
 	k.tried, k.fetching = began, true
