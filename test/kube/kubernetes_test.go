@@ -48,10 +48,7 @@ func newNamespace(t testing.TB, serviceAccounts ...string) string {
 		}
 	})
 	for _, name := range serviceAccounts {
-		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}
-		if _, err := kube.Client.CoreV1().ServiceAccounts(made.Name).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		createAccount(t, made.Name, name, nil)
 	}
 	return made.Name
 }
@@ -126,3 +123,12 @@ func discloseIssuer(t *testing.T) {
 // trustIssuer is the variable of a podid that may fetch keys from the issuer, whose certificate is of an authority of its own, as in a
 // company.
 func trustIssuer() string { return "SSL_CERT_FILE=" + kube.CAFile }
+
+// createAccount makes a service account.
+func createAccount(t testing.TB, namespace, name string, annotations map[string]string) {
+	t.Helper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations}}
+	if _, err := kube.Client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,8 +1,6 @@
 package kube
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -13,8 +11,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -50,13 +46,14 @@ func startPodid(t testing.TB, env ...string) *podid {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	stdout := start(t, env, "podid", "dev", "--data-dir", dir, "--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0",
+	dev := start(t, env, "podid", "dev", "--data-dir", dir, "--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0",
 		"--region", region, "--account-id", accountID)
 	p := &podid{}
 	eventually(t, "podid dev", func() error {
-		found := apiURL.FindStringSubmatch(stdout())
-		if found == nil || !strings.Contains(stdout(), "Ctrl-C ends it") {
-			return fmt.Errorf("it says %q", stdout())
+		said := dev.stdout.String()
+		found := apiURL.FindStringSubmatch(said)
+		if found == nil || !strings.Contains(said, "Ctrl-C ends it") {
+			return fmt.Errorf("it says %q", said)
 		}
 		p.url = found[1]
 		return nil
@@ -131,68 +128,8 @@ func (p *podid) startAgent(t testing.TB, host, port string) string {
 	probe := freePort(t)
 	start(t, p.env, "podid-agent", "server", "--cluster-name", clusterName, "--endpoint", p.url, "--bind-hosts", host, "--port", port,
 		"--probe-port", probe, "--metrics-address", "127.0.0.1", "--metrics-port", freePort(t))
-	eventually(t, "podid-agent", func() error {
-		resp, err := http.Get("http://localhost:" + probe + "/readyz")
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return errors.New(resp.Status)
-		}
-		return nil
-	})
+	eventually(t, "podid-agent", func() error { return answers("http://localhost:" + probe + "/readyz") })
 	return "http://" + net.JoinHostPort(host, port) + "/v1/credentials"
-}
-
-// start starts a program, which ends with the test, and returns what tells its standard output. What it says otherwise is shown if
-// the test fails.
-func start(t testing.TB, env []string, program string, args ...string) (stdout func() string) {
-	t.Helper()
-	var out, stderr output
-	cmd := exec.Command(filepath.Join(programs, program), args...)
-	cmd.Env = append([]string{"HOME=" + t.TempDir(), "TMPDIR=" + t.TempDir(), "AWS_EC2_METADATA_DISABLED=true"}, env...)
-	cmd.Stdout, cmd.Stderr = &out, &stderr
-	cmd.WaitDelay = time.Second
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stop(t, cmd)
-		if t.Failed() {
-			t.Logf("%s says:\n%s", program, stderr.String())
-		}
-	})
-	return out.String
-}
-
-// stop interrupts a program and waits for its end, which it must find by itself.
-func stop(t testing.TB, cmd *exec.Cmd) {
-	_ = cmd.Process.Signal(syscall.SIGTERM) // fails if it has ended already
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })()
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("%s: %v", cmd.Path, err)
-	}
-}
-
-// output is written to by a process and read by the test.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
 
 // freePort is a port of the loopback interface that nobody listens on at the moment.
@@ -204,4 +141,17 @@ func freePort(t testing.TB) string {
 	}
 	defer listener.Close()
 	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
+}
+
+// answers tells whether a page is answered with 200.
+func answers(url string) error {
+	resp, err := http.Get(url)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/eks"
 	"github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -29,49 +27,41 @@ import (
 // skipLabel on a pod keeps the webhook away from it.
 const skipLabel = "eks.amazonaws.com/skip-pod-identity-webhook"
 
-// startWebhook serves podid's webhook, which asks the control plane for associations, and has the API server call it for the pods of
-// a namespace. endpoint is what pods are told to call instead of AWS; change, if not nil, changes the registration before.
-func (p *podid) startWebhook(
-	t testing.TB, namespace, endpoint string, change func(*admissionv1.MutatingWebhook),
-) *httptest.Server {
+// startWebhook starts podid webhook, as a service account that may do what docs/operate.md says and no more, and has the API server call
+// it for the pods of a namespace. Whom to trust the API server learns from the webhook itself. endpoint is what pods are told to call
+// instead of AWS; change, if not nil, changes the registration before.
+func (p *podid) startWebhook(t testing.TB, namespace, endpoint string, change func(*admissionv1.MutatingWebhook)) *program {
 	t.Helper()
-	handler, err := webhook.New(webhook.Config{
-		Lookup: func(ctx context.Context, account identity.ServiceAccount) (webhook.ServiceAccountFacts, error) {
-			out, err := eks.NewFromConfig(p.admin).ListPodIdentityAssociations(ctx, &eks.ListPodIdentityAssociationsInput{
-				ClusterName: aws.String(clusterName), Namespace: &account.Namespace, ServiceAccount: &account.Name,
-			})
-			if err != nil {
-				return webhook.ServiceAccountFacts{}, err
-			}
-			object, err := kube.Client.CoreV1().ServiceAccounts(account.Namespace).Get(ctx, account.Name, metav1.GetOptions{})
-			if err != nil {
-				return webhook.ServiceAccountFacts{}, err
-			}
-			return webhook.ServiceAccountFacts{Associated: len(out.Associations) > 0, Found: true, Annotations: object.Annotations}, nil
-		},
-		Settings: webhook.Settings{Region: region, RegionalSTS: true, EndpointURL: endpoint},
-		Logger:   slog.New(slog.NewTextHandler(t.Output(), nil)),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return callWebhook(t, "a-podid", namespace, handler, change)
+	own := newNamespace(t, "webhook")
+	port, probe := freePort(t), freePort(t)
+	client := admissionv1.WebhookClientConfig{URL: aws.String("https://127.0.0.1:" + port + "/mutate")}
+	configuration := callWebhook(t, "a-podid", namespace, client, change)
+	program := start(t, p.env, "podid", "webhook", "--cluster-name", clusterName, "--kubeconfig", limitedKubeconfig(t, own),
+		"--namespace", own, "--webhook-configuration", configuration, "--tls-hosts", "127.0.0.1", "--watch-config-map",
+		"--bind-host", "127.0.0.1", "--port", port, "--metrics-port", probe, "--sts-regional-endpoint", "--aws-endpoint-url", endpoint)
+	t.Cleanup(program.kill) // told to end it would serve for some seconds more
+	eventually(t, "podid webhook", func() error { return answers("http://127.0.0.1:" + probe + "/readyz") })
+	return program
 }
 
-// callWebhook serves a webhook, and has the API server call it for the pods that are created in a namespace. Kubernetes calls webhooks
-// in the order of their names. It returns when the API server does.
-func callWebhook(
-	t testing.TB, name, namespace string, handler http.Handler, change func(*admissionv1.MutatingWebhook),
-) *httptest.Server {
+// serveWebhook serves a webhook that is not podid's, and has the API server call it for the pods of a namespace.
+func serveWebhook(t testing.TB, name, namespace string, handler http.HandlerFunc) {
 	t.Helper()
 	server := httptest.NewTLSServer(handler)
 	t.Cleanup(server.Close)
+	callWebhook(t, name, namespace, admissionv1.WebhookClientConfig{
+		URL: aws.String(server.URL), CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
+	}, nil)
+}
+
+// callWebhook has the API server call a webhook for the pods that are created in a namespace, and returns the name of the configuration
+// that says so. Kubernetes calls webhooks in the order of these names.
+func callWebhook(
+	t testing.TB, name, namespace string, client admissionv1.WebhookClientConfig, change func(*admissionv1.MutatingWebhook),
+) string {
+	t.Helper()
 	hook := admissionv1.MutatingWebhook{
-		Name: name + ".example.com",
-		ClientConfig: admissionv1.WebhookClientConfig{
-			URL:      aws.String(server.URL + "/mutate"),
-			CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
-		},
+		Name: name + ".example.com", ClientConfig: client,
 		Rules: []admissionv1.RuleWithOperations{{
 			Operations: []admissionv1.OperationType{admissionv1.Create},
 			Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},
@@ -86,24 +76,25 @@ func callWebhook(
 	if change != nil {
 		change(&hook)
 	}
-	registrations := kube.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	made, err := registrations.Create(t.Context(), &admissionv1.MutatingWebhookConfiguration{
+	configurations := kube.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	made, err := configurations.Create(t.Context(), &admissionv1.MutatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: name + "-"}, Webhooks: []admissionv1.MutatingWebhook{hook},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := registrations.Delete(context.WithoutCancel(t.Context()), made.Name, metav1.DeleteOptions{}); err != nil {
+		if err := configurations.Delete(context.WithoutCancel(t.Context()), made.Name, metav1.DeleteOptions{}); err != nil {
 			t.Error(err)
 		}
 	})
-	return server
+	return made.Name
 }
 
 // variables is what the webhook sets in a container.
 var variables = []string{
-	"AWS_STS_REGIONAL_ENDPOINTS", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+	"AWS_STS_REGIONAL_ENDPOINTS", "AWS_DEFAULT_REGION", "AWS_REGION",
+	"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
 }
 
 const tokenVolume = "eks-pod-identity-token"
@@ -156,22 +147,30 @@ func untouched(p *corev1.Pod) error {
 	return nil
 }
 
-// setUp makes a namespace with the service accounts carts, which has an association, and orders, and waits until the webhook works.
-func setUp(t *testing.T, change func(*admissionv1.MutatingWebhook)) (namespace string, server *httptest.Server) {
+// setUp starts podid and its webhook for a namespace with the service accounts carts, which has an association, and orders, and waits
+// until the webhook works.
+func setUp(t *testing.T, change func(*admissionv1.MutatingWebhook)) (namespace string, p *podid, hook *program) {
 	t.Helper()
 	namespace = newNamespace(t, "carts", "orders")
-	p := startPodid(t)
+	p = startPodid(t)
 	p.register(t)
 	p.associate(t, identity.ServiceAccount{Namespace: namespace, Name: "carts"})
-	server = p.startWebhook(t, namespace, "", change)
-	eventually(t, "the webhook", func() error {
-		return podIdentity(createPod(t, namespace, pod("probe", "carts"), metav1.DryRunAll))
+	hook = p.startWebhook(t, namespace, "", change)
+	eventually(t, "the API server to trust the webhook", func() error {
+		probe, err := kube.Client.CoreV1().Pods(namespace).Create(t.Context(), pod("probe", "carts"),
+			metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err != nil {
+			return err // where the failure policy is Fail
+		}
+		return podIdentity(probe)
 	})
-	return namespace, server
+	return namespace, p, hook
 }
 
 func TestWebhook(t *testing.T) {
-	namespace, _ := setUp(t, nil)
+	namespace, p, _ := setUp(t, func(hook *admissionv1.MutatingWebhook) {
+		hook.FailurePolicy = new(admissionv1.Fail) // so that a call that fails is seen
+	})
 
 	t.Run("pod", func(t *testing.T) {
 		created := createPod(t, namespace, pod("carts-0", "carts"))
@@ -224,6 +223,25 @@ func TestWebhook(t *testing.T) {
 		}
 	})
 	t.Run("deployment", func(t *testing.T) { testDeployment(t, namespace) })
+	t.Run("annotated role", func(t *testing.T) {
+		createAccount(t, namespace, "irsa", map[string]string{"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/irsa"})
+		created := createPod(t, namespace, pod("irsa-0", "irsa")) // at once: no watch can have told of the annotation
+		env := created.Spec.Containers[0].Env
+		if !has(env, "AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/irsa") || !has(env, "AWS_REGION", region) {
+			t.Errorf("the environment is %v", env)
+		}
+	})
+	// Whoever creates association, service account and pod in one go does not have to wait.
+	t.Run("all at once", func(t *testing.T) {
+		for i := range 10 {
+			name := fmt.Sprintf("new-%d", i)
+			p.associate(t, identity.ServiceAccount{Namespace: namespace, Name: name})
+			createAccount(t, namespace, name, nil)
+			if err := podIdentity(createPod(t, namespace, pod(name, name))); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
 }
 
 // testDeployment lets Kubernetes itself create the pods.
@@ -337,8 +355,8 @@ func TestWebhookReinvocation(t *testing.T) {
 		admissionv1.NeverReinvocationPolicy:    false,
 	} {
 		t.Run(string(policy), func(t *testing.T) {
-			namespace, _ := setUp(t, func(hook *admissionv1.MutatingWebhook) { hook.ReinvocationPolicy = &policy })
-			callWebhook(t, "b-sidecars", namespace, http.HandlerFunc(addSidecar), nil)
+			namespace, _, _ := setUp(t, func(hook *admissionv1.MutatingWebhook) { hook.ReinvocationPolicy = &policy })
+			serveWebhook(t, "b-sidecars", namespace, addSidecar)
 			var created *corev1.Pod
 			eventually(t, "the other webhook", func() error {
 				if created = createPod(t, namespace, pod("carts-0", "carts"), metav1.DryRunAll); len(created.Spec.Containers) != 2 {
@@ -380,8 +398,8 @@ func addSidecar(w http.ResponseWriter, r *http.Request) {
 func TestWebhookDown(t *testing.T) {
 	for policy, want := range map[admissionv1.FailurePolicyType]bool{admissionv1.Ignore: true, admissionv1.Fail: false} {
 		t.Run(string(policy), func(t *testing.T) {
-			namespace, server := setUp(t, func(hook *admissionv1.MutatingWebhook) { hook.FailurePolicy = &policy })
-			server.Close()
+			namespace, _, hook := setUp(t, func(hook *admissionv1.MutatingWebhook) { hook.FailurePolicy = &policy })
+			hook.kill()
 			created, err := kube.Client.CoreV1().Pods(namespace).Create(t.Context(), pod("carts-0", "carts"), metav1.CreateOptions{})
 			if (err == nil) != want {
 				t.Fatalf("creating a pod: got error %v, want a pod: %v", err, want)
@@ -394,4 +412,13 @@ func TestWebhookDown(t *testing.T) {
 			}
 		})
 	}
+}
+
+func has(env []corev1.EnvVar, name, value string) bool {
+	for _, e := range env {
+		if e.Name == name {
+			return e.Value == value
+		}
+	}
+	return false
 }
