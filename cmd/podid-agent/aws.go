@@ -21,7 +21,9 @@ const credentialsInterval = time.Minute
 
 // ownConfig reads where AWS programs have their configuration: the agent's credentials, region, CA bundle and proxies.
 func ownConfig(ctx context.Context) (aws.Config, *http.Transport, error) {
-	client := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.Proxy = agent.ProxyFromEnvironment })
+	client := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.Proxy = agent.PastLinkLocal(http.ProxyFromEnvironment)
+	})
 	own, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(client))
 	if err != nil {
 		return own, nil, fmt.Errorf("reading the AWS configuration: %w", err)
@@ -63,6 +65,13 @@ func rereadCredentials(ctx context.Context) (aws.Credentials, error) {
 		credentials.CanExpire, credentials.Expires = true, next
 	}
 	return credentials, nil
+}
+
+// warmUp fetches the agent's own credentials before the first pod needs them, and says so at once if that fails.
+func warmUp(ctx context.Context, o options) {
+	if _, err := o.client.Credentials.Retrieve(ctx); err != nil && ctx.Err() == nil {
+		o.agent.Logger.Warn("the agent has no credentials of its own yet", "err", err)
+	}
 }
 
 // newFeed follows the associations of the cluster that is served, at the same endpoint and with the same credentials.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -8,11 +10,13 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -160,4 +164,30 @@ func TestRotatedCredentials(t *testing.T) {
 	if got, err := rereadCredentials(t.Context()); err == nil {
 		t.Errorf("got %s without a file", got.AccessKeyID)
 	}
+}
+
+// An agent without credentials of its own says so when it starts, not when the first pod asks.
+func TestNoOwnCredentials(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // after which it is killed
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "server", "-c", "demo", "-b", "127.0.0.1", "-p", freePort(t), "--probe-port", freePort(t),
+		"--metrics-address", "127.0.0.1", "--metrics-port", freePort(t))
+	cmd.Env = withoutKeys(t)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said := false
+	for lines := bufio.NewScanner(stderr); !said && lines.Scan(); {
+		said = strings.Contains(lines.Text(), "the agent has no credentials of its own yet")
+	}
+	if !said {
+		t.Error("it does not say so")
+	}
+	_ = cmd.Process.Kill()
+	_, _ = io.Copy(io.Discard, stderr)
+	_ = cmd.Wait()
 }

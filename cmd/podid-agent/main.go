@@ -193,6 +193,7 @@ func serve(ctx context.Context, o options) error {
 		return err
 	}
 	go stayLean(ctx)
+	go warmUp(ctx, o)
 	return a.Run(ctx)
 }
 

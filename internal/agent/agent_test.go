@@ -52,8 +52,6 @@ func start(t testing.TB, u *upstream, mutate func(*Config)) *Agent {
 	return a
 }
 
-func (a *Agent) url() string { return "http://" + a.endpoints[0].Addr().String() + "/v1/credentials" }
-
 // fetch is a pod's request.
 func fetch(t testing.TB, url, token string) (*http.Response, string) {
 	t.Helper()

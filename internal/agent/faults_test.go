@@ -324,7 +324,7 @@ func TestOwnCredentialsNotAccepted(t *testing.T) {
 }
 
 func TestProxyIsNotForLinkLocalAddresses(t *testing.T) {
-	proxy := pastLinkLocal(func(*http.Request) (*url.URL, error) { return url.Parse("http://proxy.example.com") })
+	proxy := PastLinkLocal(func(*http.Request) (*url.URL, error) { return url.Parse("http://proxy.example.com") })
 	for target, want := range map[string]bool{
 		"https://eks-auth.us-west-2.api.aws/": true, "http://10.0.0.1/": true, "http://169.254.1.1/": false,
 		"http://169.254.169.254/latest": false, "http://169.254.170.23/v1/credentials": false, "http://[fd00:ec2::23]/v1/credentials": false,

@@ -55,13 +55,13 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"another host", "metadata.example.com", good, nil, 403, "AccessDeniedException",
 			"Access Denied. Called agent through invalid address, please use either [127.0.0.1] address not metadata.example.com",
-			"AWS_CONTAINER_CREDENTIALS_FULL_URI should be http://127.0.0.1/v1/credentials"},
+			"AWS_CONTAINER_CREDENTIALS_FULL_URI should be http://127.0.0.1:"},
 		{"another address", "127.0.0.2:80", good, nil, 403, "AccessDeniedException",
 			"Access Denied. Called agent through invalid address, please use either [127.0.0.1] address not 127.0.0.2",
-			"AWS_CONTAINER_CREDENTIALS_FULL_URI should be http://127.0.0.1/v1/credentials"},
+			"AWS_CONTAINER_CREDENTIALS_FULL_URI should be http://127.0.0.1:"},
 		{"another host, no token", "example.com", "", nil, 403, "AccessDeniedException",
 			"Access Denied. Called agent through invalid address, please use either [127.0.0.1] address not example.com",
-			"AWS_CONTAINER_CREDENTIALS_FULL_URI should be http://127.0.0.1/v1/credentials"},
+			"AWS_CONTAINER_CREDENTIALS_FULL_URI should be http://127.0.0.1:"},
 		{"no token", "", "", nil, 400, "InvalidTokenException", "Service account token cannot be empty",
 			"the file that AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names"},
 		{"not a token", "", "a.b", nil, 400, "InvalidTokenException",
@@ -188,6 +188,22 @@ func TestAddressed(t *testing.T) {
 	} {
 		if got := a.addressed(host); got != want {
 			t.Errorf("host %q: %v, want %v", host, got, want)
+		}
+	}
+}
+
+// Pods are told the URL that leads to this agent.
+func TestURL(t *testing.T) {
+	for host, want := range map[string]string{
+		"169.254.170.23": "http://169.254.170.23/v1/credentials", "[fd00:ec2::23]": "http://[fd00:ec2::23]/v1/credentials",
+	} {
+		a, err := New(Config{BindHosts: []string{host}, Port: 80, RenewalsPerSecond: 1,
+			AssumeRole: func(context.Context, identity.Secret) (*Assumption, error) { return nil, errors.New("not called") }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := a.url(); got != want {
+			t.Errorf("%s: %s, want %s", host, got, want)
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -38,16 +37,16 @@ func badToken(code, message string) *refusal { return &refusal{http.StatusBadReq
 func (a *Agent) wrongHost(host string) *refusal {
 	return &refusal{http.StatusForbidden, "AccessDeniedException", fmt.Sprintf(
 		"Access Denied. Called agent through invalid address, please use either %v address not %s. AWS_CONTAINER_CREDENTIALS_FULL_URI should be %s",
-		a.hosts, limit(hostname(host), 253), endpointURL(a.hosts[0], a.config.Port))}
+		a.hosts, limit(hostname(host), 253), a.url())}
 }
 
-// endpointURL is what pods are told. The port is 0 only where a test has a free one taken.
-func endpointURL(host netip.Addr, port int) string {
-	authority := net.JoinHostPort(host.String(), strconv.Itoa(port))
-	if port == 80 || port == 0 {
-		authority = strings.TrimSuffix(authority, ":"+strconv.Itoa(port))
+// url is what pods should call.
+func (a *Agent) url() string {
+	authority := net.JoinHostPort(a.hosts[0].String(), strconv.Itoa(a.config.Port))
+	if addrs := a.Addrs(); len(addrs) > 0 {
+		authority = addrs[0].String() // with the port that was free
 	}
-	return "http://" + authority + "/v1/credentials"
+	return "http://" + strings.TrimSuffix(authority, ":80") + "/v1/credentials"
 }
 
 // untimely refuses a token whose time has not come or is over.

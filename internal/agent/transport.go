@@ -19,13 +19,13 @@ func configure(t *http.Transport) {
 	t.IdleConnTimeout = 90 * time.Second
 	t.MaxResponseHeaderBytes = maxHeaderBytes
 	if t.Proxy != nil {
-		t.Proxy = pastLinkLocal(t.Proxy)
+		t.Proxy = PastLinkLocal(t.Proxy)
 	}
 }
 
-// pastLinkLocal is a choice of proxies that leaves out none for addresses of the node itself, which no proxy can reach: those of IMDS
-// and of credentials endpoints, whatever NO_PROXY says.
-func pastLinkLocal(proxy func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+// PastLinkLocal is a choice of proxies that has none for addresses of the node itself, which no proxy can reach: those of IMDS and of
+// credentials endpoints, whatever NO_PROXY says.
+func PastLinkLocal(proxy func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
 	return func(r *http.Request) (*url.URL, error) {
 		addr, err := netip.ParseAddr(r.URL.Hostname())
 		if err == nil && (addr.IsLinkLocalUnicast() || addr.IsLoopback() || ec2Addresses.Contains(addr)) {
@@ -38,6 +38,3 @@ func pastLinkLocal(proxy func(*http.Request) (*url.URL, error)) func(*http.Reque
 // ec2Addresses are what EC2 has instead of link-local IPv6 addresses.
 // See https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html.
 var ec2Addresses = netip.MustParsePrefix("fd00:ec2::/32")
-
-// ProxyFromEnvironment is [http.ProxyFromEnvironment], but never for link-local addresses.
-var ProxyFromEnvironment = pastLinkLocal(http.ProxyFromEnvironment)
