@@ -25,7 +25,7 @@ import (
 // request is action, resource and condition keys, each of which may be absent; "-" stands for nothing. A key has a value (key=value, or
 // key="a value" with spaces) or is multivalued (key=[a,b]). Without action and resource it is s3:GetObject on
 // arn:aws:s3:::bucket/key. "as=" and an ARN, a service or "anyone" say who asks, if it is not the user alice of account 111122223333;
-// "elsewhere" says that the resource belongs to another account.
+// "elsewhere" says that the resource belongs to another account, "must" that its policy must allow within the account too.
 //
 // source is the page of the IAM user guide that the expected answer follows from,
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_<source>.html, or the address of another page, or "podid: " and
@@ -188,8 +188,11 @@ func (c policyCase) parseRequest(t *testing.T, in *Inputs) *Request {
 		case word == "-":
 		case word == "elsewhere":
 			in.SameAccount = false
+		case word == "must":
+			in.MustAllow = true
 		case key == "as":
 			req.Principal = principalNamed(t, value)
+			in.Federated = req.Principal.Caller != nil && req.Principal.Caller.Type == identity.CallerFederatedUser
 		case isKey && value == "[]":
 			ctx.SetMany(key)
 		case isList:
@@ -237,6 +240,9 @@ func principalNamed(t *testing.T, name string) Principal {
 		c.Type, c.UserID = identity.CallerAssumedRole, "AROAEXAMPLEEXAMPLE123:"+session
 		c.Session = &identity.Session{RoleARN: "arn:aws:iam::" + arn.AccountID + ":role/" + role, RoleID: "AROAEXAMPLEEXAMPLE123",
 			AccountID: arn.AccountID, Name: session}
+	case "federated-user":
+		c.Type, c.UserID = identity.CallerFederatedUser, arn.AccountID+":"+path
+		c.Session = &identity.Session{UserARN: userARN, UserID: "AIDAEXAMPLEEXAMPLE123", AccountID: arn.AccountID, Name: path}
 	default:
 		t.Fatalf("what principal is %q?", name)
 	}

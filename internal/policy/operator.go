@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -137,16 +138,40 @@ func isGreater(order int) bool        { return order > 0 }
 func isGreaterOrEqual(order int) bool { return order >= 0 }
 
 func numeric(holds func(int) bool) compiler {
-	return compileComparison(readNumber, cmp.Compare[float64], holds)
+	return compileComparison(readNumber, decimal.compare, holds)
+}
+
+// decimal is a number and its text.
+type decimal struct {
+	float float64
+	text  string
 }
 
 // readNumber reads an integer or decimal, but none of the other forms that Go takes for one (hexadecimal, Inf, NaN).
-func readNumber(s string) (float64, error) {
+func readNumber(s string) (decimal, error) {
 	n, err := strconv.ParseFloat(s, 64)
 	if err != nil || strings.Trim(s, "0123456789+-.eE") != "" {
-		return 0, fmt.Errorf("%q is not a number", s)
+		return decimal{}, fmt.Errorf("%q is not a number", s)
 	}
-	return n, nil
+	return decimal{n, s}, nil
+}
+
+// exactDigits is how many digits a float64 keeps apart.
+const exactDigits = 15
+
+// compare is exact also where numbers have more digits than a float64 and are rounded to the same one. Numbers with an exponent are left
+// at that: written out they may have millions of digits.
+func (a decimal) compare(b decimal) int {
+	order := cmp.Compare(a.float, b.float)
+	if order != 0 || max(len(a.text), len(b.text)) <= exactDigits || strings.ContainsAny(a.text+b.text, "eE") {
+		return order
+	}
+	x, okX := new(big.Rat).SetString(a.text)
+	y, okY := new(big.Rat).SetString(b.text)
+	if !okX || !okY {
+		return order
+	}
+	return x.Cmp(y)
 }
 
 func date(holds func(int) bool) compiler {
