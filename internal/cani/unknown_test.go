@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/podid/podid/internal/cani"
@@ -74,6 +75,9 @@ func TestUnread(t *testing.T) {
 			}
 			if err != nil || got.Verdict != test.want || test.says != "" && !strings.Contains(got.Broken().Why, test.says) {
 				t.Errorf("got %v, %v; want %s because of %q", got, err, test.want, test.says)
+			}
+			if lacks := strings.Contains(test.says, ":"); err == nil && lacks && cmp.Diff([]string{test.says}, got.Broken().MissingPermissions) != "" {
+				t.Errorf("says that the permissions %q are missing, want %q", got.Broken().MissingPermissions, test.says)
 			}
 		})
 	}
@@ -334,5 +338,39 @@ func TestNoQuestion(t *testing.T) {
 	s.Stop()
 	if got, err := asked.Pod(t.Context(), servertest.Cluster, subject("web"), getObject); err == nil {
 		t.Errorf("from a server that has ended: got %v", got)
+	}
+}
+
+// TestUnreadUser asks about a user as somebody who may not read all of it.
+func TestUnreadUser(t *testing.T) {
+	s := newServer(t)
+	client := iam.NewFromConfig(s.Admin)
+	user, group, text := aws.String("ann"), aws.String("readers"), allowAll
+	_, err := client.CreateUser(t.Context(), &iam.CreateUserInput{UserName: user})
+	if err == nil {
+		_, err = client.CreateGroup(t.Context(), &iam.CreateGroupInput{GroupName: group})
+	}
+	if err == nil {
+		_, err = client.PutGroupPolicy(t.Context(), &iam.PutGroupPolicyInput{GroupName: group, PolicyName: aws.String("shared"), PolicyDocument: &text})
+	}
+	if err == nil {
+		_, err = client.AddUserToGroup(t.Context(), &iam.AddUserToGroupInput{GroupName: group, UserName: user})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	const denied = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["iam:*","s3:GetBucketPolicy"],"Resource":"*"},{"Effect":"Deny","Action":"DENIED","Resource":"*"}]}`
+	for permission, want := range map[string]cani.Verdict{
+		"iam:GetUser": cani.Unknown, "iam:ListUserPolicies": cani.Unknown, "iam:ListAttachedUserPolicies": cani.Unknown, "iam:ListGroupsForUser": cani.Unknown,
+		"iam:ListGroupPolicies": cani.Unknown, "iam:GetGroupPolicy": cani.Unknown, "iam:ListAttachedGroupPolicies": cani.Unknown,
+		"s3:GetBucketPolicy": cani.Unknown, "iam:GetRole": cani.Allowed,
+	} {
+		asked := asker(t, s.Limited("without-"+strings.ReplaceAll(permission, ":", "-"), strings.Replace(denied, "DENIED", permission, 1)))
+		got, err := asked.Principal(t.Context(), userARN+"ann", getObject)
+		if err != nil || got.Verdict != want {
+			t.Errorf("without %s: got %v, %v; want %s", permission, got, err, want)
+		} else if want == cani.Unknown && cmp.Diff([]string{permission}, got.Broken().MissingPermissions) != "" {
+			t.Errorf("without %s: says that %q are missing", permission, got.Broken().MissingPermissions)
+		}
 	}
 }
