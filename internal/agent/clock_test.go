@@ -106,6 +106,9 @@ func TestClockDoesNotTouchLimits(t *testing.T) {
 // Six hours of a node with 2,000 pods, whose SDKs ask when a quarter of an hour is left, as botocore does. Exchanges stay within their
 // budget, none expires in the cache, and no pod waits after its first request. The figures are printed.
 func TestSixHoursOfANode(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a figure of some ten thousand exchanges, which takes the race detector minutes")
+	}
 	const pods, qps, span = 2000, 3, 6 * time.Hour
 	for _, tt := range []struct {
 		name string
