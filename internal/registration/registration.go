@@ -21,6 +21,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	"github.com/aws/aws-sdk-go-v2/service/eks/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -118,8 +119,12 @@ type Client struct {
 	config aws.Config
 }
 
-// NewClient calls the API that the configuration names, as its caller. The configuration is one of config.LoadDefaultConfig.
+// NewClient calls the API that the configuration names, as its caller. The configuration is one of config.LoadDefaultConfig, which has a
+// client for HTTP only where the environment says something about it.
 func NewClient(config aws.Config) *Client {
+	if config.HTTPClient == nil {
+		config.HTTPClient = awshttp.NewBuildableClient()
+	}
 	return &Client{eks.NewFromConfig(config), config}
 }
 
