@@ -148,7 +148,7 @@ func (o *webhookOptions) run(ctx context.Context) error {
 // environment says goes first.
 func leanWebhook() {
 	if _, set := os.LookupEnv("GOGC"); !set {
-		debug.SetGCPercent(50)
+		debug.SetGCPercent(100)
 	}
 }
 

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -32,6 +33,13 @@ type request struct {
 // and the rest is there.
 func decodeReview(body []byte) (r *review, podErr, err error) {
 	r = &review{}
+	pruned := buffers.Get().(*bytes.Buffer)
+	defer buffers.Put(pruned)
+	pruned.Reset()
+	if needed, ok := prune(pruned.AvailableBuffer(), body, reviewShape); ok {
+		_, _ = pruned.Write(needed) // so that a larger buffer is kept
+		body = needed
+	}
 	err = json.Unmarshal(body, r)
 	var mistyped *json.UnmarshalTypeError
 	if errors.As(err, &mistyped) && (mistyped.Field == "request.object" || strings.HasPrefix(mistyped.Field, "request.object.")) {

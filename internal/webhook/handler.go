@@ -1,14 +1,15 @@
 package webhook
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -118,6 +119,9 @@ func (h *Handler) mutate(ctx context.Context, namespace string, p *pod) (Mutatio
 	return m, account, nil
 }
 
+// buffers are for the bodies of reviews, which are some kilobytes. What is decoded out of them is a copy.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
 // ServeHTTP answers POST requests, wherever it is mounted (Amazon's path is /mutate). It never keeps a pod from starting: on
 // an error the pod is let through as it is, with a warning, and counted.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -130,8 +134,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Invalid Content-Type, expected `application/json`", http.StatusUnsupportedMediaType)
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxReviewBytes))
-	if err != nil {
+	body := buffers.Get().(*bytes.Buffer)
+	defer buffers.Put(body)
+	body.Reset()
+	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxReviewBytes)); err != nil {
 		code := http.StatusBadRequest
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 			code = http.StatusRequestEntityTooLarge
@@ -139,7 +145,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "cannot read the request", code)
 		return
 	}
-	reply, err := json.Marshal(h.admit(r.Context(), body))
+	reply, err := json.Marshal(h.admit(r.Context(), body.Bytes()))
 	if err != nil { // cannot be: it is made of strings
 		http.Error(w, "cannot encode the answer", http.StatusInternalServerError)
 		return
