@@ -15,8 +15,8 @@ help: ## show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build bin/podid, bin/podid-agent and the example bin/list-files
-	$(BUILD) -o bin/ ./cmd/podid ./cmd/podid-agent ./examples/list-files
+build: ## build bin/podid, bin/podid-agent, bin/podid-webhook and the example bin/list-files
+	$(BUILD) -o bin/ ./cmd/podid ./cmd/podid-agent ./cmd/podid-webhook ./examples/list-files
 
 .PHONY: demo
 demo: build ## tell the story of Pod Identity from end to end, on real parts

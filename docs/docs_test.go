@@ -93,7 +93,11 @@ func TestFlags(t *testing.T) {
 	defines := regexp.MustCompile(`^(String|Bool|Int|Int64|Duration)(Slice|Array)?(Var)?P?$`)
 	for _, program := range []struct{ dir, prefix string }{{"podid", "PODID_"}, {"podid-agent", "PODID_AGENT_"}} {
 		var defined, documented []string
-		for _, call := range calls(t, "../cmd/"+program.dir) {
+		defining := calls(t, "../cmd/"+program.dir)
+		if program.dir == "podid" { // podid-webhook has the same
+			defining = append(defining, calls(t, "../internal/webhook/program")...)
+		}
+		for _, call := range defining {
 			_, method, _ := strings.Cut(callee(call), ".")
 			if !defines.MatchString(method) || len(call.Args) == 0 {
 				continue

@@ -65,6 +65,7 @@ var rules = map[string]rule{
 	"internal/kube/kubetest":       {own: "kube", other: "github.com/evanphx/json-patch/v5 k8s.io/client-go/"},
 	"internal/webhook/certificate": {own: "kube"},
 	"internal/webhook/facts":       {own: "identity feed kube webhook", other: "golang.org/x/time/rate " + async},
+	"internal/webhook/program":     {own: "feed kube webhook/certificate webhook/facts webhook/serving", other: awsSDK + " github.com/spf13/"},
 	"internal/webhook/serving":     {own: "webhook webhook/certificate webhook/facts", other: metrics + " " + async},
 
 	"internal/link":           {other: "github.com/vishvananda/netlink golang.org/x/sys/unix"},
@@ -84,9 +85,10 @@ var rules = map[string]rule{
 
 	// What users see.
 	"cmd/podid": {
-		own:   "identity policy store server dev demo webhook webhook/certificate webhook/facts webhook/serving feed kube agent local podrun cani registration",
+		own:   "identity policy store server dev demo webhook webhook/certificate webhook/program agent local podrun cani registration",
 		other: awsSDK + " github.com/spf13/ k8s.io/client-go/ sigs.k8s.io/yaml " + metrics + " " + async,
 	},
+	"cmd/podid-webhook":   {own: "webhook/program", other: "github.com/spf13/"},
 	"cmd/podid-agent":     {own: "identity feed agent link", other: awsSDK + " github.com/spf13/"},
 	"examples":            {},
 	"examples/list-files": {other: awsSDK},

@@ -41,7 +41,7 @@ func buildAndRun(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	programs = dir
-	build := exec.Command("go", "build", "-o", dir, "../cmd/podid", "../cmd/podid-agent", "../examples/list-files")
+	build := exec.Command("go", "build", "-o", dir, "../cmd/podid", "../cmd/podid-webhook", "../cmd/podid-agent", "../examples/list-files")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building the programs: %v\n%s", err, out)

@@ -74,7 +74,7 @@ func benchWebhook(b *testing.B) *hook {
 		account := benchAccount(i)
 		api.Put("/api/v1/namespaces/"+account.Namespace+"/serviceaccounts/"+account.Name, kubetest.Object{})
 	}
-	h := startWebhook(b, s, api, "--log-level", "warn")
+	h := startWebhook(b, s, api, "podid-webhook", "--log-level", "warn")
 	h.ready(b)
 	return h
 }

@@ -35,8 +35,8 @@ type hook struct {
 	metrics string // URL of the plain port
 }
 
-// startWebhook starts podid webhook for the cluster of a server and of a Kubernetes API.
-func startWebhook(t testing.TB, s *servertest.Server, api *kubetest.API, more ...string) *hook {
+// startWebhook starts podid webhook, or podid-webhook, for the cluster of a server and of a Kubernetes API.
+func startWebhook(t testing.TB, s *servertest.Server, api *kubetest.API, program string, more ...string) *hook {
 	t.Helper()
 	ports := [2]string{freePort(t), freePort(t)}
 	h := &hook{api: api, url: "https://127.0.0.1:" + ports[0], metrics: "http://127.0.0.1:" + ports[1]}
@@ -49,9 +49,12 @@ func startWebhook(t testing.TB, s *servertest.Server, api *kubetest.API, more ..
 		t.Fatal(err)
 	}
 	env := environment(t, "AWS_REGION="+servertest.Region, "AWS_ACCESS_KEY_ID="+admin.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+admin.SecretAccessKey)
-	args := append([]string{"webhook", "--cluster-name", servertest.Cluster, "--endpoint", s.URL, "--kube-api", api.URL, "--bind-host", "127.0.0.1",
+	args := append([]string{"--cluster-name", servertest.Cluster, "--endpoint", s.URL, "--kube-api", api.URL, "--bind-host", "127.0.0.1",
 		"--port", ports[0], "--metrics-port", ports[1], "--tls-hosts", "127.0.0.1"}, more...)
-	h.process = start(t, env, nil, "podid", args...)
+	if program == "podid" {
+		args = append([]string{"webhook"}, args...)
+	}
+	h.process = start(t, env, nil, program, args...)
 	return h
 }
 
@@ -152,7 +155,7 @@ func TestWebhook(t *testing.T) {
 		"eks.amazonaws.com/role-arn": role, "example.com/other": "x",
 	}}})
 	copyFile := filepath.Join(t.TempDir(), "associations")
-	h := startWebhook(t, s, api, "--associations-copy", copyFile)
+	h := startWebhook(t, s, api, "podid", "--associations-copy", copyFile)
 	h.ready(t)
 	client := h.client(t)
 	const podIdentity, webIdentity = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_WEB_IDENTITY_TOKEN_FILE"
@@ -204,7 +207,7 @@ func TestWebhook(t *testing.T) {
 	}
 	h.stop(t)
 
-	again := startWebhook(t, s, api, "--associations-copy", copyFile)
+	again := startWebhook(t, s, api, "podid", "--associations-copy", copyFile)
 	again.ready(t)
 	if _, text := again.get("/readyz?verbose"); !strings.Contains(text, "[+]associations ok: from the disk copy, revision ") {
 		t.Errorf("after a restart in the outage: got %s", text)
@@ -225,7 +228,7 @@ func TestWebhook(t *testing.T) {
 	if err := os.WriteFile(copyFile, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	broken := startWebhook(t, s, api, "--associations-copy", copyFile)
+	broken := startWebhook(t, s, api, "podid", "--associations-copy", copyFile)
 	until(t, broken, "the broken copy is told", func() bool { return strings.Contains(broken.stderr.String(), "its checksum is wrong") })
 	until(t, broken, "it is not ready", func() bool {
 		status, text := broken.get("/readyz")
@@ -233,7 +236,7 @@ func TestWebhook(t *testing.T) {
 	})
 
 	open := servertest.Open(t, s.DataDir, nil)
-	afresh := startWebhook(t, open, api)
+	afresh := startWebhook(t, open, api, "podid-webhook")
 	afresh.ready(t)
 	if patch := afresh.patch(t, afresh.client(t), "later"); !hasAll(patch, podIdentity) {
 		t.Errorf("after the outage: got %s", patch)
@@ -261,7 +264,7 @@ func TestWebhookFiles(t *testing.T) {
 	identities := filepath.Join(dir, "identities.json")
 	replaceFile(t, identities, `{"identities":[]}`)
 	certFile, keyFile := writeCertificate(t, dir)
-	h := startWebhook(t, s, api, "--cluster-name", "", "--watch-container-credentials-config", identities, "--in-cluster=false",
+	h := startWebhook(t, s, api, "podid-webhook", "--cluster-name", "", "--watch-container-credentials-config", identities, "--in-cluster=false",
 		"--tls-cert", certFile, "--tls-key", keyFile, "--tls-min-version", "VersionTLS13", "--aws-default-region", "eu-central-1")
 	h.ready(t)
 	client := trusting(t, certFile)

@@ -28,6 +28,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/podid/podid/internal/webhook/program"
 )
 
 // version is set by the linker: -X main.version=v1.2.3.
@@ -67,7 +69,7 @@ func command() *cobra.Command {
 		SilenceUsage:      true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) },
 	}
-	root.AddCommand(devCommand(), serverCommand(), runCommand(), demoCommand(), clusterCommand(), webhookCommand(), canICommand(), whoCanCommand(), &cobra.Command{
+	root.AddCommand(devCommand(), serverCommand(), runCommand(), demoCommand(), clusterCommand(), program.Command(), canICommand(), whoCanCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,

@@ -26,7 +26,7 @@ func shapeOf(t reflect.Type) *shape {
 		for i := range t.NumField() {
 			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
 			s.members[name] = shapeOf(t.Field(i).Type)
-			s.initials |= 1 << (name[0]|0x20 - 'a')
+			s.initials |= 1 << (name[0] | 0x20 - 'a')
 		}
 		return s
 	}

@@ -1,4 +1,6 @@
-package main
+// Package program is the command line of the webhook, which two programs have: podid webhook, and podid-webhook, which has nothing
+// else in it.
+package program
 
 import (
 	"cmp"
@@ -9,8 +11,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"os"
-	"runtime/debug"
 	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -25,8 +25,8 @@ import (
 	"github.com/podid/podid/internal/webhook/serving"
 )
 
-// webhookOptions are the flags of podid webhook. Those that Amazon's webhook has too have its names and defaults.
-type webhookOptions struct {
+// options are the flags. Those that Amazon's webhook has too have its names and defaults.
+type options struct {
 	serving                           serving.Config
 	bindHost                          string
 	port, metricsPort                 int
@@ -42,8 +42,9 @@ type webhookOptions struct {
 	logLevel                          string
 }
 
-func webhookCommand() *cobra.Command {
-	var o webhookOptions
+// Command is the webhook as a command.
+func Command() *cobra.Command {
+	var o options
 	cmd := &cobra.Command{
 		Use:   "webhook",
 		Short: "Give the pods of a Kubernetes cluster what SDKs need to find their credentials",
@@ -109,8 +110,7 @@ them), or from a file as Amazon's does (--watch-container-credentials-config).`,
 	return cmd
 }
 
-func (o *webhookOptions) run(ctx context.Context) error {
-	leanWebhook()
+func (o *options) run(ctx context.Context) error {
 	cfg := o.serving
 	cfg.Settings.Jitter = rand.Int64N
 	var err error
@@ -144,15 +144,7 @@ func (o *webhookOptions) run(ctx context.Context) error {
 	return w.Run(ctx)
 }
 
-// leanWebhook has the webhook use little memory at the cost of a little time: see the figures in docs/webhook.md. What the
-// environment says goes first.
-func leanWebhook() {
-	if _, set := os.LookupEnv("GOGC"); !set {
-		debug.SetGCPercent(100)
-	}
-}
-
-func (o *webhookOptions) facts(ctx context.Context, client *kube.Client) (facts.Config, error) {
+func (o *options) facts(ctx context.Context, client *kube.Client) (facts.Config, error) {
 	log := o.serving.Logger
 	known := facts.Config{Accounts: facts.FollowAccounts(client, o.serving.Settings.AnnotationPrefix, log), Logger: log}
 	if o.watchConfigMap {
@@ -191,7 +183,7 @@ func (o *webhookOptions) facts(ctx context.Context, client *kube.Client) (facts.
 	return known, nil
 }
 
-func (o *webhookOptions) certificate(client *kube.Client) (*certificate.Source, error) {
+func (o *options) certificate(client *kube.Client) (*certificate.Source, error) {
 	if !o.inCluster {
 		return certificate.WatchFiles(o.tlsCert, o.tlsKey, o.serving.Logger)
 	}
@@ -202,7 +194,7 @@ func (o *webhookOptions) certificate(client *kube.Client) (*certificate.Source, 
 }
 
 // tls reads version and cipher suites by the names that Kubernetes' programs take them by.
-func (o *webhookOptions) tls() (version uint16, suites []uint16, err error) {
+func (o *options) tls() (version uint16, suites []uint16, err error) {
 	version, known := map[string]uint16{"": 0, "VersionTLS12": tls.VersionTLS12, "VersionTLS13": tls.VersionTLS13}[o.tlsMinVersion]
 	if !known {
 		return 0, nil, fmt.Errorf("TLS version %q: want VersionTLS12 or VersionTLS13", o.tlsMinVersion)
