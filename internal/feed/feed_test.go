@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -347,4 +348,34 @@ func (l *link) mend() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.broken = false
+}
+
+// BenchmarkChange measures how long after the call that made an association its follower is told of it.
+func BenchmarkChange(b *testing.B) {
+	s := servertest.New(b, nil)
+	role := s.MakeRole("carts", servertest.PodTrust, "")
+	client, err := feed.New(feed.Config{ClusterName: servertest.Cluster, Endpoint: s.URL, Region: servertest.Region, Credentials: s.Admin.Credentials})
+	if err != nil {
+		b.Fatal(err)
+	}
+	told, ready := make(chan time.Time, 1), make(chan struct{})
+	begin := sync.OnceFunc(func() { close(ready) })
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	go client.Follow(ctx, "", feed.Sink{
+		Put:  func(feed.Association) { told <- time.Now() },
+		Mark: func(feed.Mark) { begin() },
+	})
+	<-ready
+	var late []time.Duration
+	n := 0
+	for b.Loop() {
+		s.Associate(servertest.Cluster, identity.ServiceAccount{Namespace: "carts", Name: fmt.Sprintf("carts-%d", n)}, role, nil)
+		returned := time.Now()
+		late = append(late, max((<-told).Sub(returned), 0)) // it may have been told before the call returned
+		n++
+	}
+	slices.Sort(late)
+	b.ReportMetric(float64(late[len(late)/2].Microseconds())/1000, "ms-p50-told")
+	b.ReportMetric(float64(late[len(late)*99/100].Microseconds())/1000, "ms-p99-told")
 }
