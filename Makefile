@@ -33,7 +33,7 @@ sdks: ## install SDKs of other languages, and test podid with them
 
 .PHONY: race
 race: ## run the tests of what is concurrent under the race detector
-	CGO_ENABLED=1 go test -race -short ./internal/agent/... ./internal/s3front/... ./internal/store/... ./internal/token/...
+	CGO_ENABLED=1 go test -race -short ./internal/agent/... ./internal/feed ./internal/kube ./internal/webhook/... ./internal/s3front/... ./internal/store/... ./internal/token/...
 
 .PHONY: bench
 bench: ## run the benchmarks
