@@ -19,5 +19,7 @@ func TestRegisterCluster(t *testing.T) {
 	if got := run(t, d.env, "", "podid", "cluster", "remove", "metal"); got.code != 0 || got.stderr != "" {
 		t.Errorf("removing: got %+v", got)
 	}
-	run(t, d.env, "", "podid", "cluster", "describe", "metal").line(t, "metal")
+	run(t, d.env, "", "podid", "cluster", "describe", "metal").line(t, "No cluster found for name: metal. (ResourceNotFoundException)")
+	run(t, append(d.env, "KUBECONFIG="+t.TempDir()+"/none"), "", "podid", "cluster", "register", "metal").line(t, "--kubeconfig")
+	run(t, append(d.env, "AWS_ENDPOINT_URL=http://127.0.0.1:1"), "", "podid", "cluster", "list").line(t, "nothing listens there")
 }

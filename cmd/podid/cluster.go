@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"text/tabwriter"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	"github.com/aws/aws-sdk-go-v2/service/eks/types"
+	"github.com/aws/smithy-go"
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -20,7 +22,23 @@ import (
 func clusterCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "cluster", Short: "Make Kubernetes clusters known, and show those that are"}
 	cmd.AddCommand(clusterRegisterCommand(), clusterListCommand(), clusterDescribeCommand(), clusterRemoveCommand())
+	for _, sub := range cmd.Commands() {
+		run := sub.RunE
+		sub.RunE = func(cmd *cobra.Command, args []string) error { return explainCall(run(cmd, args)) }
+	}
 	return cmd
+}
+
+// explainCall tells of a call of the API that has failed what a person needs: what the API said, or that nothing is there.
+func explainCall(err error) error {
+	var refusal smithy.APIError
+	switch {
+	case errors.As(err, &refusal):
+		return fmt.Errorf("%s (%s)", refusal.ErrorMessage(), refusal.ErrorCode())
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("nothing listens there; is the server running, and is its environment set here (. DATA-DIR/admin.env)? (%w)", err)
+	}
+	return err
 }
 
 // registerOptions are the flags of podid cluster register.
@@ -85,6 +103,9 @@ func (o registerOptions) find(ctx context.Context) (*registration.Issuer, error)
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.kubeconfig
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.context}).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, errors.New("there is no kubeconfig: give one with --kubeconfig, or the URL of a public issuer with --issuer")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the kubeconfig: %w", err)
 	}

@@ -28,7 +28,7 @@ type clusterStructure struct {
 	CreatedAt            wire.Time            `json:"createdAt"`
 	Version              string               `json:"version,omitempty"`
 	Endpoint             string               `json:"endpoint,omitempty"`
-	Identity             identityStructure    `json:"identity"`
+	Identity             *identityStructure   `json:"identity,omitempty"` // once it is known
 	Status               string               `json:"status"`
 	CertificateAuthority certificateStructure `json:"certificateAuthority"`
 	Health               healthStructure      `json:"health"`
@@ -75,11 +75,13 @@ func describeCluster(cluster *identity.Cluster) *clusterOutput {
 	}}
 	if !cluster.Active() {
 		out.Cluster.Status = statusPending
+	} else {
+		out.Cluster.Identity = new(identityStructure)
+		out.Cluster.Identity.OIDC.Issuer = cluster.Issuer
 	}
 	if cluster.Connector != nil {
 		out.Cluster.ConnectorConfig = &connectorStructure{cluster.Connector.Provider, cluster.Connector.RoleARN}
 	}
-	out.Cluster.Identity.OIDC.Issuer = cluster.Issuer
 	return out
 }
 
