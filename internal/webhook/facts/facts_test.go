@@ -210,7 +210,8 @@ func TestLookup(t *testing.T) {
 		associated bool  // in memory
 		live       bool  // the feed is up
 		known      bool  // the service account, in memory
-		exists     bool  // and at the API
+		exists     bool  // and at the API, with a role
+		plain      bool  // there without a role
 		down       bool  // the API
 		answer     bool  // of podid
 		fault      error // of podid
@@ -231,7 +232,9 @@ func TestLookup(t *testing.T) {
 			want: webhook.ServiceAccountFacts{Associated: true, Found: true, Annotations: map[string]string{role: "r"}}},
 		{what: "it does not exist", live: true, asked: 1, read: 1},
 		{what: "new, the API is not up", live: true, down: true, asked: 1, read: 1, wantErr: "reading the service account"},
-		{what: "new, podid is not up", live: true, exists: true, fault: fault, asked: 1, read: 1, wantErr: "no connection"},
+		{what: "new, with a role, podid is not up", live: true, exists: true, fault: fault, asked: 1, read: 1,
+			want: webhook.ServiceAccountFacts{Found: true, Annotations: map[string]string{role: "r"}}},
+		{what: "new, without a role, podid is not up", live: true, plain: true, fault: fault, asked: 1, read: 1, wantErr: "no connection"},
 		{what: "associated and new, the API is not up", associated: true, live: true, down: true, read: 1,
 			want: webhook.ServiceAccountFacts{Associated: true}},
 	} {
@@ -240,6 +243,9 @@ func TestLookup(t *testing.T) {
 			const path = "/api/v1/namespaces/carts/serviceaccounts/carts"
 			if test.exists {
 				api.Put(path, kubetest.Object{"metadata": kubetest.Object{"annotations": kubetest.Object{role: "r"}}})
+			}
+			if test.plain {
+				api.Put(path, kubetest.Object{})
 			}
 			api.Down(test.down)
 			associations := NoAssociations()

@@ -75,15 +75,21 @@ func (l *Lookup) Find(ctx context.Context, account identity.ServiceAccount) (web
 	isNew := !facts.Found
 	if isNew || !facts.Associated && l.Ask != nil && !l.Associations.Live() {
 		got, err := l.ask(ctx, account, isNew)
-		if err != nil && isNew && !facts.Associated {
-			return facts, err
-		}
 		facts.Associated = facts.Associated || got.associated
 		if got.found {
 			facts.Found, facts.Annotations = true, got.annotations
 		}
+		if err != nil && isNew && !facts.Associated && !l.hasRole(facts) {
+			return facts, err
+		}
 	}
 	return facts, nil
+}
+
+// hasRole tells whether the service account has a role without an association. That one is used while podid cannot be asked for an
+// association, as for service accounts that are in memory.
+func (l *Lookup) hasRole(facts webhook.ServiceAccountFacts) bool {
+	return facts.Found && (facts.Mapped != nil || facts.Annotations[l.Accounts.prefix+"role-arn"] != "")
 }
 
 // ask asks Kubernetes and podid at once, for all pods of a service account that wait at the same time together.
