@@ -260,12 +260,14 @@ func TestWebhookFiles(t *testing.T) {
 	s := servertest.New(t, nil)
 	api := kubetest.New(t)
 	api.Put(accountsPath+"carts", kubetest.Object{})
+	api.Put(accountsPath+"orders", kubetest.Object{"metadata": kubetest.Object{"annotations": kubetest.Object{"eks.amazonaws.com/role-arn": "shop/orders"}}})
 	dir := t.TempDir()
 	identities := filepath.Join(dir, "identities.json")
 	replaceFile(t, identities, `{"identities":[]}`)
 	certFile, keyFile := writeCertificate(t, dir)
 	h := startWebhook(t, s, api, "podid-webhook", "--cluster-name", "", "--watch-container-credentials-config", identities, "--in-cluster=false",
-		"--tls-cert", certFile, "--tls-key", keyFile, "--tls-min-version", "VersionTLS13", "--aws-default-region", "eu-central-1")
+		"--tls-cert", certFile, "--tls-key", keyFile, "--tls-min-version", "VersionTLS13", "--aws-default-region", "eu-central-1",
+		"--token-expiration", "300", "--compose-role-arn", "--aws-account-id", "111122223333", "--enable-debugging-handlers", "--logtostderr", "-v=4")
 	h.ready(t)
 	client := trusting(t, certFile)
 	if patch := h.patch(t, client, "carts"); patch != "" {
@@ -273,8 +275,23 @@ func TestWebhookFiles(t *testing.T) {
 	}
 	replaceFile(t, identities, `{"identities":[{"namespace":"carts","serviceAccount":"carts"}]}`)
 	until(t, h, "the file counts", func() bool {
-		return hasAll(h.patch(t, client, "carts"), "AWS_CONTAINER_CREDENTIALS_FULL_URI", "eu-central-1")
+		return hasAll(h.patch(t, client, "carts"), "AWS_CONTAINER_CREDENTIALS_FULL_URI", "eu-central-1", `"expirationSeconds":600`)
 	})
+	if patch := h.patch(t, client, "orders"); !hasAll(patch, `"arn:aws:iam::111122223333:role/shop/orders"`) {
+		t.Errorf("a role by its name: got %s", patch)
+	}
+	if status, text := h.get("/debug/alpha/cache"); status != http.StatusOK ||
+		!hasAll(text, `"associations": 1`, `"carts/orders"`, `"eks.amazonaws.com/role-arn": "shop/orders"`) {
+		t.Errorf("/debug/alpha/cache: got %d %s", status, text)
+	}
+	denied, err := client.Post(h.url+"/debug/alpha/deny", "application/json", strings.NewReader(fmt.Sprintf(reviewOf, "carts")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer denied.Body.Close()
+	if text, _ := io.ReadAll(denied.Body); !hasAll(string(text), `"kind":"AdmissionReview"`, `"uid":"7","allowed":false`, "Test deny message") {
+		t.Errorf("/debug/alpha/deny: got %s", text)
+	}
 	replaceFile(t, identities, `nonsense!`)
 	until(t, h, "the nonsense is told", func() bool { return strings.Contains(h.stderr.String(), "file of identities could not be read") })
 	if patch := h.patch(t, client, "carts"); patch == "" {
@@ -295,6 +312,27 @@ func TestWebhookFiles(t *testing.T) {
 	if c, err := tls.Dial("tcp", strings.TrimPrefix(h.url, "https://"), old); err == nil {
 		_ = c.Close()
 		t.Error("TLS 1.2 was accepted")
+	}
+}
+
+// TestWebhookCommandLine tries what ends the program at once.
+func TestWebhookCommandLine(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"--version"}, 0, "version dev\n"},
+		{[]string{"--compose-role-arn"}, 1, "--compose-role-arn needs --cluster-name or --aws-account-id"},
+		{[]string{"--aws-account-id", "111122223333"}, 1, "--aws-account-id is of no use without --compose-role-arn"},
+		{[]string{"--tls-min-version", "1.1"}, 1, `TLS version "1.1": want 1.2 or 1.3`},
+		{[]string{"--tls-cipher-suites", "TLS_RSA_WITH_RC4_128_SHA"}, 1, "is not known, or not safe"},
+		{[]string{"--cluster-name", "demo", "--kube-api", "http://127.0.0.1:1"}, 1, "give --endpoint or AWS_ENDPOINT_URL"},
+	} {
+		got := run(t, environment(t, "PODID_VERSION=v1.2.3", "PODID_V=x"), "", "podid", append([]string{"webhook"}, test.args...)...)
+		if got.code != test.code || !strings.Contains(got.stdout+got.stderr, test.says) {
+			t.Errorf("%v: got %+v, want %d and %q", test.args, got, test.code, test.says)
+		}
 	}
 }
 

@@ -45,7 +45,7 @@ func fromEnvironment(flags *pflag.FlagSet) error {
 	var problems []error
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := "PODID_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if value, ok := os.LookupEnv(name); ok && !f.Changed {
+		if value, ok := os.LookupEnv(name); ok && !f.Changed && f.Name != "version" && !f.Hidden {
 			if err := f.Value.Set(value); err != nil {
 				problems = append(problems, fmt.Errorf("%s: %w", name, err))
 			}

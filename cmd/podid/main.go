@@ -69,7 +69,9 @@ func command() *cobra.Command {
 		SilenceUsage:      true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) },
 	}
-	root.AddCommand(devCommand(), serverCommand(), runCommand(), demoCommand(), clusterCommand(), program.Command(), canICommand(), whoCanCommand(), &cobra.Command{
+	webhook := program.Command()
+	webhook.Version = version // a flag, as Amazon's webhook has it
+	root.AddCommand(devCommand(), serverCommand(), runCommand(), demoCommand(), clusterCommand(), webhook, canICommand(), whoCanCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
@@ -86,7 +88,7 @@ func fromEnvironment(flags *pflag.FlagSet) error {
 	var problems []error
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := "PODID_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if value, ok := os.LookupEnv(name); ok && !f.Changed {
+		if value, ok := os.LookupEnv(name); ok && !f.Changed && f.Name != "version" && !f.Hidden {
 			if err := f.Value.Set(value); err != nil {
 				problems = append(problems, fmt.Errorf("%s: %w", name, err))
 			}

@@ -106,6 +106,17 @@ func (a *Accounts) Annotated() int {
 	return len(a.annotated)
 }
 
+// Annotations are those of ours that there are, by <namespace>/<name> of the service account.
+func (a *Accounts) Annotations() map[string]map[string]string {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	all := make(map[string]map[string]string, len(a.annotated))
+	for account, annotations := range a.annotated { // which are replaced, but never changed
+		all[account.Namespace+"/"+account.Name] = annotations
+	}
+	return all
+}
+
 // Find returns our annotations of a service account; false if it has not been seen.
 func (a *Accounts) Find(account identity.ServiceAccount) (annotations map[string]string, ok bool) {
 	if !a.seen.has(account) {

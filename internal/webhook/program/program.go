@@ -12,11 +12,13 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/podid/podid/internal/feed"
 	"github.com/podid/podid/internal/kube"
@@ -71,6 +73,7 @@ them), or from a file as Amazon's does (--watch-container-credentials-config).`,
 	flags.StringVar(&o.identitiesFile, "watch-container-credentials-config", "", "`file` with the associations, instead of podid's")
 	flags.BoolVar(&o.watchConfigMap, "watch-config-map", false, "take roles from the config map pod-identity-webhook too")
 	flags.BoolVar(&o.serving.ComposeRoles, "compose-role-arn", false, "complete roles that are given by name with the cluster's account")
+	flags.StringVar(&o.serving.Settings.AccountID, "aws-account-id", "", "`account` of those roles; empty: the cluster's")
 
 	flags.StringVar(&o.bindHost, "bind-host", "", "`address` to listen on; empty: all")
 	flags.IntVar(&o.port, "port", 443, "`port` of the webhook")
@@ -86,7 +89,7 @@ them), or from a file as Amazon's does (--watch-container-credentials-config).`,
 	flags.StringSliceVar(&o.tlsHosts, "tls-hosts", nil, "further `names` and addresses that the certificate is for")
 	flags.StringVar(&o.tlsCert, "tls-cert", "/etc/webhook/certs/tls.crt", "`file` with the certificate; read again when it changes")
 	flags.StringVar(&o.tlsKey, "tls-key", "/etc/webhook/certs/tls.key", "`file` with its key")
-	flags.StringVar(&o.tlsMinVersion, "tls-min-version", "", "least `version`: VersionTLS12 (default) or VersionTLS13")
+	flags.StringVar(&o.tlsMinVersion, "tls-min-version", "", "least `version`: 1.2 (default) or 1.3")
 	flags.StringSliceVar(&o.tlsCipherSuites, "tls-cipher-suites", nil, "cipher `suites` of TLS 1.2, by their IANA names")
 
 	s := &o.serving.Settings
@@ -105,14 +108,45 @@ them), or from a file as Amazon's does (--watch-container-credentials-config).`,
 	flags.BoolVar(&s.AppendNoProxy, "append-no-proxy", false, "add the agent's address to the NO_PROXY that containers have")
 	flags.BoolVar(&s.HostNetworkWithoutAgent, "host-network-without-agent", false, "pods in the host's network do not reach the node agent: warn of it")
 	flags.StringVar(&o.logLevel, "log-level", "info", "least `level` that is logged: debug, info, warn or error")
+	flags.BoolVar(&o.serving.Debug, "enable-debugging-handlers", false, "serve /debug/alpha/cache beside the metrics, and /debug/alpha/deny and /debug/alpha/500 beside /mutate")
 	flags.Duration("resync-period", 0, "taken for Amazon's sake; watches need none")
 	flags.Duration("service-account-lookup-grace-period", 0, "taken for Amazon's sake; unknown service accounts are asked for, not waited for")
+	ignoreKlog(flags)
 	return cmd
 }
+
+// ignoreKlog takes the flags of klog, which the command lines of Amazon's webhook have: its own deployment sets --logtostderr.
+func ignoreKlog(flags *pflag.FlagSet) {
+	for _, name := range []string{"add_dir_header", "alsologtostderr", "log_backtrace_at", "log_dir", "log_file", "log_file_max_size", "logtostderr",
+		"one_output", "skip_headers", "skip_log_headers", "stderrthreshold", "vmodule"} {
+		flags.AddFlag(ignored(name, ""))
+	}
+	verbosity := ignored("v", "v")
+	verbosity.NoOptDefVal = "" // it is never without a value
+	flags.AddFlag(verbosity)
+}
+
+func ignored(name, shorthand string) *pflag.Flag {
+	return &pflag.Flag{Name: name, Shorthand: shorthand, Usage: "taken for Amazon's sake", Value: new(anything), NoOptDefVal: "true", Hidden: true}
+}
+
+// anything is the value of a flag that does not matter.
+type anything struct{}
+
+func (*anything) String() string   { return "" }
+func (*anything) Set(string) error { return nil }
+func (*anything) Type() string     { return "string" }
 
 func (o *options) run(ctx context.Context) error {
 	cfg := o.serving
 	cfg.Settings.Jitter = rand.Int64N
+	cfg.Settings.TokenExpirationSeconds = max(cfg.Settings.TokenExpirationSeconds, 600) // which is the least that Kubernetes takes
+	switch {
+	case cfg.ComposeRoles && cfg.Settings.AccountID == "" && o.clusterName == "":
+		return errors.New("--compose-role-arn needs --cluster-name or --aws-account-id, to know the account of the roles")
+	case !cfg.ComposeRoles && cfg.Settings.AccountID != "":
+		return errors.New("--aws-account-id is of no use without --compose-role-arn")
+	}
 	var err error
 	if cfg.MinTLSVersion, cfg.CipherSuites, err = o.tls(); err != nil {
 		return err
@@ -195,11 +229,14 @@ func (o *options) certificate(client *kube.Client) (*certificate.Source, error) 
 
 // tls reads version and cipher suites by the names that Kubernetes' programs take them by.
 func (o *options) tls() (version uint16, suites []uint16, err error) {
-	version, known := map[string]uint16{"": 0, "VersionTLS12": tls.VersionTLS12, "VersionTLS13": tls.VersionTLS13}[o.tlsMinVersion]
+	version, known := map[string]uint16{
+		"": 0, "1.2": tls.VersionTLS12, "VersionTLS12": tls.VersionTLS12, "1.3": tls.VersionTLS13, "VersionTLS13": tls.VersionTLS13,
+	}[o.tlsMinVersion]
 	if !known {
-		return 0, nil, fmt.Errorf("TLS version %q: want VersionTLS12 or VersionTLS13", o.tlsMinVersion)
+		return 0, nil, fmt.Errorf("TLS version %q: want 1.2 or 1.3", o.tlsMinVersion)
 	}
 	for _, name := range o.tlsCipherSuites {
+		name = strings.TrimSpace(name)
 		before := len(suites)
 		for _, suite := range tls.CipherSuites() {
 			if suite.Name == name {

@@ -13,6 +13,10 @@ import (
 func (w *Webhook) routes() http.Handler {
 	mux := w.probes()
 	mux.HandleFunc("/mutate", w.serveMutate)
+	if w.cfg.Debug {
+		mux.HandleFunc("/debug/alpha/deny", serveDeny)
+		mux.HandleFunc("/debug/alpha/500", serveFault)
+	}
 	return mux
 }
 
@@ -20,6 +24,9 @@ func (w *Webhook) routes() http.Handler {
 func (w *Webhook) metricsRoutes() http.Handler {
 	mux := w.probes()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(w.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
+	if w.cfg.Debug {
+		mux.HandleFunc("/debug/alpha/cache", w.serveCache)
+	}
 	return mux
 }
 

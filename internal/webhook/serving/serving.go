@@ -34,12 +34,13 @@ type Config struct {
 	Certificate     *certificate.Source
 	MinTLSVersion   uint16   // 0: 1.2
 	CipherSuites    []uint16 // of TLS 1.2; nil: Go's
+	Debug           bool     // serve what Amazon's webhook serves below /debug/alpha, but for clearing a cache
 
 	Facts facts.Config
 	// Settings of the mutation. An empty Region is that of the cluster, as the feed tells it.
 	Settings webhook.Settings
 	// ComposeRoles completes roles that are given by name with the cluster's partition and account, as the feed tells them, unless
-	// Settings has them.
+	// Settings has an account.
 	ComposeRoles bool
 
 	// Drain is how long it goes on serving, without being ready, when it is told to end; 0: 5 seconds.
@@ -105,7 +106,7 @@ func (w *Webhook) Run(ctx context.Context) error {
 		<-ctx.Done()
 		defer stop()
 		w.closing.Store(true)
-		w.cfg.Logger.Info("webhook ends", "drain", w.cfg.Drain)
+		w.cfg.Logger.Info("webhook ends", "drain", w.cfg.Drain.String())
 		time.Sleep(w.cfg.Drain) // the one thing that Kubernetes gives no sign of
 		grace, cancel := context.WithTimeout(background, shutdownGrace)
 		defer cancel()
