@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -30,6 +32,15 @@ func ownConfig(ctx context.Context) (aws.Config, *http.Transport, error) {
 	}
 	transport := own.HTTPClient.(*awshttp.BuildableClient).GetTransport() // by now it carries AWS_CA_BUNDLE
 	return own, transport, trustBoth(transport, os.Getenv("SSL_CERT_FILE"))
+}
+
+// ownEndpoint is the URL of EKS Auth in the configuration; empty: AWS's own.
+// See https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html.
+func ownEndpoint(own aws.Config) string {
+	if ignored, _ := strconv.ParseBool(os.Getenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")); ignored {
+		return ""
+	}
+	return cmp.Or(os.Getenv("AWS_ENDPOINT_URL_EKS_AUTH"), aws.ToString(own.BaseEndpoint))
 }
 
 // trustBoth adds the certificates of SSL_CERT_FILE to those of AWS_CA_BUNDLE. Without the latter Go reads the former by itself; with

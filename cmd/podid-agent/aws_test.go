@@ -94,6 +94,27 @@ func TestProxy(t *testing.T) {
 	}
 }
 
+// Without --endpoint the variables count that SDKs read.
+func TestEndpointOfTheEnvironment(t *testing.T) {
+	upstream := eksAuth(t)
+	const nowhere = "http://127.0.0.1:1"
+	for name, env := range map[string][]string{
+		"AWS_ENDPOINT_URL":          {"AWS_ENDPOINT_URL=" + upstream.URL},
+		"AWS_ENDPOINT_URL_EKS_AUTH": {"AWS_ENDPOINT_URL_EKS_AUTH=" + upstream.URL, "AWS_ENDPOINT_URL=" + nowhere},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, port := startAgent(t, os.Args[0], environment(t, env...), "-c", "demo")
+			if status, body := get(t, http.DefaultClient, port, token(1)); status != 200 {
+				t.Errorf("got %d %s", status, body)
+			}
+		})
+	}
+	_, port := startAgent(t, os.Args[0], environment(t, "AWS_ENDPOINT_URL_EKS_AUTH="+nowhere), "-c", "demo", "--endpoint", upstream.URL)
+	if status, body := get(t, http.DefaultClient, port, token(1)); status != 200 {
+		t.Errorf("the flag goes first: got %d %s", status, body)
+	}
+}
+
 // In a cluster the agent is what its own service account may be: the SDK's variables lead to STS.
 func TestOwnWebIdentity(t *testing.T) {
 	var assumed atomic.Int64

@@ -11,6 +11,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,7 +114,8 @@ func serverCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.client.ClusterName, "cluster-name", "c", "", "`name` of the cluster whose pods are served (required)")
-	f.StringVar(&o.client.Endpoint, "endpoint", "", "`URL` of the EKS Auth API (default AWS's own in the region)")
+	f.StringVar(&o.client.Endpoint, "endpoint", "",
+		"`URL` of the EKS Auth API (default AWS_ENDPOINT_URL_EKS_AUTH or AWS_ENDPOINT_URL, or AWS's own in the region)")
 	f.BoolVar(&o.rotate, "rotate-credentials", false, "read the agent's own credentials anew every minute")
 	f.StringSliceVarP(&o.agent.BindHosts, "bind-hosts", "b", []string{"169.254.170.23", "[fd00:ec2::23]"},
 		"`addresses` to serve credentials on; pods must call the agent by one of them")
@@ -172,6 +174,7 @@ func serve(ctx context.Context, o options) error {
 		return errors.New("no region: set AWS_REGION")
 	}
 	o.client.Region, o.client.Credentials = own.Region, own.Credentials
+	o.client.Endpoint = cmp.Or(o.client.Endpoint, ownEndpoint(own))
 	if o.rotate {
 		o.client.Credentials = aws.NewCredentialsCache(aws.CredentialsProviderFunc(rereadCredentials))
 	}

@@ -121,7 +121,12 @@ func TestRefusals(t *testing.T) {
 			if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil {
 				t.Fatalf("body %s: %v", rec.Body, err)
 			}
-			message, advice := got["message"], ""
+			message, linked := strings.CutSuffix(got["message"], ". See https://github.com/podid/podid/blob/main/docs/agent.md#refusals")
+			if !linked || got["Message"] != got["message"] {
+				t.Errorf("no link at the end of both: %q", got)
+			}
+			got["message"], got["Message"] = message, message
+			advice := ""
 			if tt.advice != "" {
 				message, advice = message[:min(len(message), len(tt.message))], message[min(len(message), len(tt.message)):]
 			}

@@ -83,6 +83,18 @@ func (a *Agent) advice(c claims, err error) string {
 	return ""
 }
 
+// help is where more is said about refusals.
+const help = "https://github.com/podid/podid/blob/main/docs/agent.md#refusals"
+
+// withHelp ends a message with the link.
+func withHelp(message string) string {
+	message = strings.TrimSuffix(message, ".")
+	if !strings.HasSuffix(message, "?") {
+		message += "."
+	}
+	return message + " See " + help
+}
+
 // refuse writes err as an answer.
 func (a *Agent) refuse(w http.ResponseWriter, claims claims, err error) int {
 	status, code, message := http.StatusInternalServerError, "InternalServerException", ""
@@ -109,6 +121,7 @@ func (a *Agent) refuse(w http.ResponseWriter, claims claims, err error) int {
 		header.Set("Retry-After", "1")
 	}
 	w.WriteHeader(status)
+	message = withHelp(message)
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	// Go and Java read code and message, JavaScript Code and Message, Python prints it all.
