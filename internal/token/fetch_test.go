@@ -285,6 +285,7 @@ func TestUnusedIssuersAreDropped(t *testing.T) {
 		before := p.count()
 		time.Sleep(unusedFor)
 		wantFetches(t, p, before)
+		synctest.Wait() // for the patrol of this very moment
 		if got := len(v.issuers.byID); got != 0 {
 			t.Errorf("%d issuers are kept", got)
 		}
