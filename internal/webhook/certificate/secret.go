@@ -64,18 +64,32 @@ type keeper struct {
 }
 
 func (k *keeper) keep(ctx context.Context) {
+	said := ""
 	for {
-		pause := roundInterval + rand.N(roundInterval/4)
+		pause, problem := roundInterval+rand.N(roundInterval/4), ""
 		if err := k.round(ctx); err != nil && ctx.Err() == nil {
-			k.cfg.Logger.Error("certificate could not be kept", "secret", k.cfg.Namespace+"/"+k.cfg.Secret, "err", err)
+			if problem = err.Error(); problem != said {
+				k.cfg.Logger.Error(failure(err), "secret", k.cfg.Namespace+"/"+k.cfg.Secret, "err", err)
+			}
 			pause = retryInterval + rand.N(retryInterval)
 		}
+		said = problem
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// errTrust is wrapped by the errors of a certificate that there is, and that API servers may not trust.
+var errTrust = errors.New("telling API servers whom to trust")
+
+func failure(err error) string {
+	if errors.Is(err, errTrust) {
+		return "certificate is served, but API servers may not trust it"
+	}
+	return "certificate could not be kept"
 }
 
 // round does what is due.
@@ -100,10 +114,13 @@ func (k *keeper) round(ctx context.Context) error {
 		return err
 	}
 	k.current.Store(&held.leaf)
-	if configErr != nil {
-		return configErr
+	if configErr == nil {
+		configErr = k.publish(ctx, configuration, held)
 	}
-	return k.publish(ctx, configuration, held)
+	if configErr != nil {
+		return fmt.Errorf("%w: %w", errTrust, configErr)
+	}
+	return nil
 }
 
 type secret struct {

@@ -227,3 +227,21 @@ func (w *world) connects(k *keeper) {
 	}
 	_ = c.Close()
 }
+
+// TestNoConfiguration checks that a certificate is served although nobody can be told to trust it, and that this is what is said.
+func TestNoConfiguration(t *testing.T) {
+	w := newWorld(t)
+	w.api.Delete(configurationPath)
+	k := w.replica()
+	err := k.round(t.Context())
+	if want := "certificate is served, but API servers may not trust it"; err == nil || failure(err) != want {
+		t.Errorf("got %v, which is told as %q, want %q", err, failure(err), want)
+	}
+	if _, err := k.Ready(w.now); err != nil {
+		t.Error(err)
+	}
+	w.api.Down(true)
+	if err := k.round(t.Context()); err == nil || failure(err) != "certificate could not be kept" {
+		t.Errorf("without the API: got %v, which is told as %q", err, failure(err))
+	}
+}
