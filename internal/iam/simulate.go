@@ -33,6 +33,13 @@ type contextEntry struct {
 	Type   string   `form:"ContextKeyType"`
 }
 
+const (
+	// maxSimulation bounds the work of one question: how many characters the given policies have, times how many the values.
+	maxSimulation = 1 << 29
+	// maxSimulationTime is how long questions are answered for one page. The rest is on the next one.
+	maxSimulationTime = 5 * time.Second
+)
+
 var contextTypes = []string{"string", "stringList", "numeric", "numericList", "boolean", "booleanList", "ip", "ipList", "binary", "binaryList", "date", "dateList"}
 
 // Validate checks the members; without resources "*" is asked about.
@@ -67,11 +74,30 @@ func (in *simulateInput) Validate() error {
 			return errInvalidInput("The context key %s of type %s must have one value; it has %d.", e.Key, e.Type, len(e.Values))
 		}
 	}
-	_, err := in.first()
-	if err != nil {
+	if _, err := in.first(); err != nil {
+		return err
+	}
+	if err := in.checkSize(); err != nil {
 		return err
 	}
 	return in.page.Validate()
+}
+
+// checkSize refuses what would take long to judge, since each value is compared with each pattern.
+func (in *simulateInput) checkSize() error {
+	policies, values := len(in.ResourcePolicy), 0
+	for _, text := range slices.Concat(in.PolicyInputList, in.PermissionsBoundaryPolicyInputList) {
+		policies += len(text)
+	}
+	for _, e := range in.ContextEntries {
+		for _, value := range e.Values {
+			values += len(value)
+		}
+	}
+	if policies*values > maxSimulation {
+		return errInvalidInput("The policies with %d characters and the values of ContextEntries with %d are too large to be simulated together.", policies, values)
+	}
+	return nil
 }
 
 // first is the number of the first question on the page. The marker is that number, since the questions are the request's own.
@@ -233,8 +259,9 @@ func (s *Service) simulate(sim *simulation) (*simulateOutput, error) {
 	if err != nil {
 		return nil, err
 	}
+	begin := s.Now()
 	for total := len(in.ActionNames) * len(in.ResourceARNs); next < total; next++ {
-		if len(out.EvaluationResults) == in.limit() {
+		if answered := len(out.EvaluationResults); answered == in.limit() || answered > 0 && s.Now().Sub(begin) > maxSimulationTime {
 			out.truncate(strconv.Itoa(next))
 			break
 		}

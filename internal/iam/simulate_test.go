@@ -127,6 +127,11 @@ func TestSimulateCustomPolicy(t *testing.T) {
 		"two values": {func(in *iam.SimulateCustomPolicyInput) {
 			in.ContextEntries = []types.ContextEntry{entry("string", "aws:username", "x", "y")}
 		}, "InvalidInput", "aws:username"},
+		"too large": {func(in *iam.SimulateCustomPolicyInput) {
+			in.PolicyInputList = []string{`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringLike":{"aws:username":"*` +
+				strings.Repeat("a?", 30000) + `b*"}}}}`}
+			in.ContextEntries = []types.ContextEntry{entry("string", "aws:username", strings.Repeat("a", 100000))}
+		}, "InvalidInput", "too large to be simulated together"},
 		"marker": {func(in *iam.SimulateCustomPolicyInput) { in.Marker = aws.String("LTE") }, "ValidationError", "Marker"}, // -1
 	} {
 		t.Run("bad "+name, func(t *testing.T) {
