@@ -47,6 +47,10 @@ type Request struct {
 	SourceIdentity    string
 	Federated         map[string]string     // condition keys of a web identity, kept in the session
 	Keys              func(*policy.Context) // further condition keys: aws:SourceArn, …; nil for none
+
+	// Check is asked about the session of a role that may be assumed, before there are credentials for it; nil for nothing to ask.
+	// Its error ends the request as it is.
+	Check func(*identity.Session) error
 }
 
 // Result is a session and its credentials.
@@ -80,7 +84,7 @@ func (r *Refused) Reason() string {
 	return r.Why.String()
 }
 
-// Assume makes a session of a role. The error is [*Refused], [ErrInheritedTag], [ErrSourceIdentity], or a fault. What is wrong with
+// Assume makes a session of a role. The error is [*Refused], [ErrInheritedTag], [ErrSourceIdentity], that of Check, or a fault. What is wrong with
 // the request itself is found before the role is looked for, so that it does not tell whether there is one.
 func (a *Assumer) Assume(req *Request) (*Result, error) {
 	tags, transitive, err := req.sessionTags()
@@ -104,6 +108,11 @@ func (a *Assumer) Assume(req *Request) (*Result, error) {
 		RoleARN: req.RoleARN, RoleID: role.ID, AccountID: role.AccountID, Name: req.SessionName,
 		Tags: tags, TransitiveTagKeys: transitive, Policies: req.Policies, PolicyARNs: req.PolicyARNs,
 		SourceIdentity: source, Federated: req.Federated, IssuedAt: now, ExpiresAt: now.Add(req.Duration),
+	}
+	if req.Check != nil {
+		if err := req.Check(&session); err != nil {
+			return nil, err
+		}
 	}
 	credentials, err := a.Keyring.Mint(&session)
 	if err != nil {

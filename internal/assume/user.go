@@ -14,6 +14,8 @@ type UserRequest struct {
 	Tags       []identity.Tag
 	Policies   []string // as Request's
 	PolicyARNs []string
+
+	Check func(*identity.Session) error // as Request's
 }
 
 // Exchange makes a session of a user.
@@ -22,6 +24,11 @@ func (a *Assumer) Exchange(req *UserRequest) (*Result, error) {
 	session := identity.Session{
 		UserARN: req.User.ARN, UserID: req.User.UserID, AccountID: req.User.AccountID, Name: req.Name,
 		Tags: req.Tags, Policies: req.Policies, PolicyARNs: req.PolicyARNs, IssuedAt: now, ExpiresAt: now.Add(req.Duration),
+	}
+	if req.Check != nil {
+		if err := req.Check(&session); err != nil {
+			return nil, err
+		}
 	}
 	credentials, err := a.Keyring.Mint(&session)
 	if err != nil {

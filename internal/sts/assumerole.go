@@ -150,6 +150,13 @@ func (s *Service) AssumeRole(_ context.Context, call *wire.Call, in *assumeRoleI
 		SessionName: in.RoleSessionName, Duration: in.duration(), Tags: in.tags(), TransitiveTagKeys: in.TransitiveTagKeys,
 		Policies: policies, PolicyARNs: in.arns(),
 	}
+	var packed *int
+	request.Check = func(session *identity.Session) (err error) {
+		if err = s.checkAssumed(&in.sessionInput, session); err == nil {
+			packed, err = packedSize(session)
+		}
+		return err
+	}
 	if in.ExternalID != nil {
 		request.ExternalID = *in.ExternalID
 	}
@@ -166,13 +173,6 @@ func (s *Service) AssumeRole(_ context.Context, call *wire.Call, in *assumeRoleI
 	case errors.Is(err, assume.ErrSourceIdentity):
 		return nil, errInvalidParameterValue("The source identity of the calling session cannot be changed. Call without SourceIdentity to keep it.")
 	case err != nil:
-		return nil, err
-	}
-	if err := s.checkAssumed(&in.sessionInput, result); err != nil {
-		return nil, err
-	}
-	packed, err := packedSize(&result.Session)
-	if err != nil {
 		return nil, err
 	}
 	record(call, result)
@@ -192,10 +192,10 @@ func refusal(call *wire.Call, refused *assume.Refused) error {
 
 // checkAssumed compares with the role's own limit, and looks for the managed session policies in its account. It is asked only for
 // roles that were assumed, so it tells nobody else anything.
-func (s *Service) checkAssumed(in *sessionInput, result *assume.Result) error {
+func (s *Service) checkAssumed(in *sessionInput, session *identity.Session) error {
 	role, ok := s.Directory.RoleByARN(in.RoleARN)
 	if ok && in.duration() > time.Duration(role.MaxSessionDuration)*time.Second {
 		return errValidation("The requested DurationSeconds exceeds the MaxSessionDuration set for this role (%d seconds).", role.MaxSessionDuration)
 	}
-	return s.checkManaged(result.Session.AccountID, in.arns())
+	return s.checkManaged(session.AccountID, in.arns())
 }

@@ -238,6 +238,10 @@ func TestAssumeRoleInput(t *testing.T) {
 	for i := range 51 {
 		fifty = append(fifty, "k"+strconv.Itoa(i), "")
 	}
+	var large []string
+	for i := range 50 {
+		large = append(large, "k"+strconv.Itoa(i)+long[:120], long)
+	}
 	for name, tt := range map[string]struct {
 		change func(*sts.AssumeRoleInput)
 		code   string
@@ -266,6 +270,7 @@ func TestAssumeRoleInput(t *testing.T) {
 			in.Tags, in.TransitiveTagKeys = tags("k", ""), strings.Split(strings.Repeat("k,", 50)+"k", ",")
 		}, "InvalidParameterValue", "50"},
 		"tags over the limit":   {func(in *sts.AssumeRoleInput) { in.Tags = tags("a", long, "b", long, "c", long) }, "PackedPolicyTooLarge", "% of allotted space."},
+		"tags far over it":      {func(in *sts.AssumeRoleInput) { in.Tags = tags(large...) }, "PackedPolicyTooLarge", "% of allotted space."},
 		"policy over the limit": {func(in *sts.AssumeRoleInput) { in.Policy = aws.String(incompressible(1900)) }, "PackedPolicyTooLarge", "% of allotted space."},
 	} {
 		t.Run(name, func(t *testing.T) {

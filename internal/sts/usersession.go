@@ -129,14 +129,15 @@ func (s *Service) GetFederationToken(_ context.Context, call *wire.Call, in *fed
 	if err := s.checkManaged(call.Caller.AccountID, in.arns()); err != nil {
 		return nil, err
 	}
+	var packed *int
 	result, err := s.Assumer.Exchange(&assume.UserRequest{
 		User: &call.Caller, Name: in.Name, Duration: durationOf(in.DurationSeconds, defaultUserDuration), Tags: tagList(in.Tags),
 		Policies: policies, PolicyARNs: in.arns(),
+		Check: func(session *identity.Session) (err error) {
+			packed, err = packedSize(session)
+			return err
+		},
 	})
-	if err != nil {
-		return nil, err
-	}
-	packed, err := packedSize(&result.Session)
 	if err != nil {
 		return nil, err
 	}

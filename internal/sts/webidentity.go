@@ -64,24 +64,24 @@ func (s *Service) AssumeRoleWithWebIdentity(ctx context.Context, call *wire.Call
 	if err != nil {
 		return nil, err
 	}
+	var packed *int
 	result, err := s.Assumer.Assume(&assume.Request{
 		Call: call.Request(), Action: "sts:AssumeRoleWithWebIdentity", Principal: policy.Principal{Federated: provider.ARN()},
 		RoleARN: in.RoleARN, SessionName: in.RoleSessionName, Duration: in.duration(),
 		Tags: tags, TransitiveTagKeys: claims.TransitiveTagKeys, Policies: policies, PolicyARNs: in.arns(), SourceIdentity: claims.SourceIdentity,
 		Federated: federatedKeys(claims, provider, audience),
+		Check: func(session *identity.Session) (err error) {
+			if err = s.checkAssumed(&in.sessionInput, session); err == nil {
+				packed, err = packedSize(session)
+			}
+			return err
+		},
 	})
 	var refused *assume.Refused
 	if errors.As(err, &refused) {
 		call.Entry.Reason = refused.Reason()
 		return nil, errAccessDenied("Not authorized to perform " + refused.Action)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if err := s.checkAssumed(&in.sessionInput, result); err != nil {
-		return nil, err
-	}
-	packed, err := packedSize(&result.Session)
 	if err != nil {
 		return nil, err
 	}
