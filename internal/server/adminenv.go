@@ -26,7 +26,7 @@ func (s *Server) WriteAdminEnv(caBundle string) error {
 	lines := []string{
 		"# The administrator of podid. To use it: " + AdminEnvCommand(s.cfg.DataDir),
 		"unset AWS_SESSION_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE AWS_IGNORE_CONFIGURED_ENDPOINT_URLS \\",
-		"  AWS_ENDPOINT_URL_EKS AWS_ENDPOINT_URL_IAM AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL_STS",
+		"  AWS_ENDPOINT_URL_EKS AWS_ENDPOINT_URL_EKS_AUTH AWS_ENDPOINT_URL_IAM AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL_STS",
 		"export AWS_ENDPOINT_URL=" + quote(s.URL()),
 		"export AWS_ACCESS_KEY_ID=" + admin.AccessKeyID,
 		"export AWS_SECRET_ACCESS_KEY=" + admin.SecretAccessKey.Reveal(),
