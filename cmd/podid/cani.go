@@ -31,7 +31,7 @@ const (
 type questionOptions struct {
 	cluster, serviceAccount, principal, role, podName, podUID, output string
 	resourcePolicy, resourceAccount                                   string
-	context                                                           []string
+	context, readerRoles                                              []string
 	realAWS                                                           bool
 }
 
@@ -41,6 +41,7 @@ func (o *questionOptions) addFlags(cmd *cobra.Command) {
 	flags.StringArrayVar(&o.context, "context", nil, "condition `key=value` that the request has, such as s3:prefix=logs/; may be repeated")
 	flags.StringVar(&o.resourcePolicy, "resource-policy", "", "`file` with the policy of the resource; none says that it has none")
 	flags.StringVar(&o.resourceAccount, "resource-account", "", "`account` that owns the resource, if its ARN does not say so")
+	flags.StringArrayVar(&o.readerRoles, "reader-role", nil, "`ARN` of a role of another account, by which what is there is read; may be repeated")
 	flags.BoolVar(&o.realAWS, "aws", false, "ask AWS, also where an endpoint of podid is set here")
 	flags.StringVarP(&o.output, "output", "o", "text", "`format` of the answer: text or json")
 	cmd.Annotations = map[string]string{errorExitCode: fmt.Sprint(exitUnknown)}
@@ -210,7 +211,7 @@ func (o *questionOptions) ask(ctx context.Context, args []string, put func(*cani
 	if err != nil {
 		return err
 	}
-	asker, err := cani.New(cani.Config{AWS: cfg, Now: time.Now})
+	asker, err := cani.New(cani.Config{AWS: cfg, ReaderRoles: o.readerRoles, Now: time.Now})
 	if err != nil {
 		return err
 	}

@@ -37,6 +37,8 @@ const (
 type Config struct {
 	// AWS has endpoint, region and credentials of the EKS, IAM and STS APIs.
 	AWS aws.Config
+	// ReaderRoles are ARNs of roles of other accounts, by which the roles, users and buckets there are read. There is one of an account.
+	ReaderRoles []string
 	// Now is the time that policies are judged at.
 	Now func() time.Time
 }
@@ -56,6 +58,9 @@ func New(cfg Config) (*Asker, error) {
 		return nil, errors.New("cani: no region")
 	case cfg.Now == nil:
 		return nil, errors.New("cani: no clock")
+	}
+	if err := checkReaderRoles(cfg.ReaderRoles); err != nil {
+		return nil, err
 	}
 	return &Asker{cfg, !strings.HasPrefix(aws.ToString(cfg.AWS.BaseEndpoint), "http://")}, nil
 }
@@ -141,8 +146,8 @@ func (a *Asker) Principal(ctx context.Context, arn string, req Request) (*Answer
 	if err := req.Validate(); err != nil {
 		return nil, err
 	}
-	r := newReader(a.cfg.AWS)
-	if err := r.findAccount(ctx); err != nil {
+	r, err := a.reader(ctx)
+	if err != nil {
 		return nil, err
 	}
 	who, err := a.principal(ctx, r, arn)
@@ -207,8 +212,8 @@ func (a *Asker) read(ctx context.Context, cluster string) (*reader, *identity.Cl
 	if !identity.ValidClusterName(cluster) {
 		return nil, nil, fmt.Errorf("%q cannot be the name of a cluster", cluster)
 	}
-	r := newReader(a.cfg.AWS)
-	if err := r.findAccount(ctx); err != nil {
+	r, err := a.reader(ctx)
+	if err != nil {
 		return nil, nil, err
 	}
 	found, err := r.cluster(ctx, cluster)

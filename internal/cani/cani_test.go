@@ -410,11 +410,7 @@ func setBucketPolicy(t *testing.T, s *servertest.Server, statements string) {
 
 func asker(t *testing.T, cfg aws.Config) *cani.Asker {
 	t.Helper()
-	a, err := cani.New(cani.Config{AWS: cfg, Now: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
+	return newAsker(t, cani.Config{AWS: cfg, Now: time.Now})
 }
 
 // does exchanges the token and sends the request, and tells whether it was let.

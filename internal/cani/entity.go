@@ -42,7 +42,8 @@ func (r *reader) outOfReach(e *entity) bool {
 	if e.accountID == r.account {
 		return false
 	}
-	e.unknown(fmt.Errorf("reading %s: the credentials in use are of account %s and cannot read roles and users of another", e.arn, r.account))
+	e.unknown(fmt.Errorf("reading %s: the credentials in use are of account %s and cannot read roles and users of another; "+
+		"give a role of account %s that may with --reader-role", e.arn, r.account, e.accountID))
 	return true
 }
 
@@ -60,6 +61,7 @@ func (r *reader) role(ctx context.Context, text string) *entity {
 // roleNamed reads a role of that name into out, whose ARN becomes that of the role. Another one than is meant is missing.
 func (r *reader) roleNamed(ctx context.Context, out *entity, accountID, name string, meant func(arn string) bool) *entity {
 	text := out.arn
+	r = r.of(accountID)
 	if out.accountID = accountID; r.outOfReach(out) {
 		return out
 	}
@@ -91,6 +93,7 @@ func (r *reader) roleNamed(ctx context.Context, out *entity, accountID, name str
 // user reads a user, with its groups.
 func (r *reader) user(ctx context.Context, arn identity.ARN) *entity {
 	out := &entity{arn: arn.String(), accountID: arn.AccountID}
+	r = r.of(arn.AccountID)
 	if r.outOfReach(out) {
 		return out
 	}

@@ -3,13 +3,16 @@ package cani_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/eks"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/podid/podid/internal/cani"
+	"github.com/podid/podid/internal/identity"
 	"github.com/podid/podid/internal/server"
 	"github.com/podid/podid/internal/server/servertest"
 )
@@ -182,6 +185,8 @@ func TestAnotherAccount(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	readers := map[string]string{"near": "arn:aws:iam::" + member + ":role/OrganizationAccountAccessRole"}
+	readers["far"] = s.MakeRole("reader", servertest.Trust(`{"AWS":"`+member+`"}`, `"sts:AssumeRole"`, ""), allowAll)
 	lets := onBucket("Allow", `{"AWS":"`+member+`"}`, "")
 	for name, test := range map[string]struct {
 		role, bucket string
@@ -218,8 +223,75 @@ func TestAnotherAccount(t *testing.T) {
 			}
 			req.ResourcePolicy = &text
 			ask("given", far, req, test.given)
+			for who, by := range map[string]aws.Config{"near": s.Admin, "far": far} {
+				all := newAsker(t, cani.Config{AWS: by, ReaderRoles: []string{readers[who]}, Now: time.Now})
+				if got, err := all.Principal(t.Context(), arn, getObject); err != nil || got.Verdict != test.given {
+					t.Errorf("%s, with a role to read the other account: got %v, %v; want %s", who, got, err, test.given)
+				}
+			}
 		})
 	}
+}
+
+// TestTargetRoleOfAnotherAccount asks about a pod whose role assumes one of another account.
+func TestTargetRoleOfAnotherAccount(t *testing.T) {
+	s := newServer(t, func(cfg *server.Config) { cfg.MemberAccountIDs = []string{member} })
+	entry := "arn:aws:iam::" + member + ":role/OrganizationAccountAccessRole"
+	far := iam.NewFromConfig(s.Session(t, s.Admin, entry, nil))
+	target := "arn:aws:iam::" + member + ":role/target"
+	role := s.MakeRole("pod", servertest.PodTrust, allow(`sts:*`, target, ""))
+	trust := `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"` + role + `"},"Action":["sts:AssumeRole","sts:TagSession"],` +
+		`"Condition":{"StringEquals":{"sts:ExternalId":"us-west-2/111122223333/` + cluster + `/shop/orders"}}}}`
+	policy := allow("sqs:*", "*", `{"StringEquals":{"aws:PrincipalTag/kubernetes-namespace":"shop"}}`)
+	_, err := far.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: aws.String("target"), AssumeRolePolicyDocument: &trust})
+	if err == nil {
+		_, err = far.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("target"), PolicyName: aws.String("own"), PolicyDocument: &policy})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	orders := identity.Subject{ServiceAccount: identity.ServiceAccount{Namespace: "shop", Name: "orders"}}
+	s.Associate(cluster, orders.ServiceAccount, role, func(in *eks.CreatePodIdentityAssociationInput) { in.TargetRoleArn = &target })
+	req := cani.Request{Action: "sqs:SendMessage", Resource: "arn:aws:sqs:us-west-2:" + member + ":jobs"}
+	for name, test := range map[string]struct {
+		readers []string
+		action  string
+		want    cani.Verdict
+		broken  string
+		says    string
+	}{
+		"without a role to read it": {nil, "sqs:SendMessage", cani.Unknown, "target role", "--reader-role"},
+		"with one":                  {[]string{entry}, "sqs:SendMessage", cani.Allowed, "", ""},
+		"another service":           {[]string{entry}, "sns:Publish", cani.Denied, "permissions", "no identity-based policy"},
+	} {
+		req.Action = test.action
+		req.ResourcePolicy = aws.String("")
+		got, err := newAsker(t, cani.Config{AWS: s.Admin, ReaderRoles: test.readers, Now: time.Now}).Pod(t.Context(), cluster, orders, req)
+		check(t, got, err, test.want == cani.Allowed, test.want, test.broken, test.says)
+		if t.Failed() {
+			t.Fatal(name)
+		}
+	}
+	for name, roles := range map[string][]string{"not trusted": {"arn:aws:iam::" + member + ":role/target"}, "none": {"arn:aws:iam::" + member + ":role/none"}} {
+		if got, err := newAsker(t, cani.Config{AWS: s.Admin, ReaderRoles: roles, Now: time.Now}).Pod(t.Context(), cluster, orders, req); err == nil ||
+			!strings.Contains(err.Error(), "assuming reader role") {
+			t.Errorf("%s: got %v, %v", name, got, err)
+		}
+	}
+	for name, roles := range map[string][]string{"no ARN": {"target"}, "two of an account": {entry, target}} {
+		if _, err := cani.New(cani.Config{AWS: s.Admin, ReaderRoles: roles, Now: time.Now}); err == nil {
+			t.Errorf("%s: got no error", name)
+		}
+	}
+}
+
+func newAsker(t *testing.T, cfg cani.Config) *cani.Asker {
+	t.Helper()
+	a, err := cani.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
 }
 
 // TestResourcePolicy gives the policies of resources that are not read.

@@ -33,7 +33,8 @@ type reader struct {
 	iam     *iam.Client
 	s3      *s3.Client
 	sts     *sts.Client
-	account string // that the credentials are of; the only one whose roles, users and buckets they can read
+	account string    // that the credentials are of; the only one whose roles, users and buckets they can read
+	others  []*reader // of other accounts
 
 	mu      sync.Mutex
 	managed map[string]string // documents of managed policies by ARN, guarded by mu: many roles share one

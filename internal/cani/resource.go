@@ -54,7 +54,10 @@ func (r *reader) resource(ctx context.Context, req *Request) *resource {
 	case req.ResourcePolicy != nil: // it has none
 	case arn.Service == "s3" && arn.AccountID == "":
 		bucket, _, _ := strings.Cut(arn.Resource, "/")
-		r.readBucketPolicy(ctx, bucket, out)
+		r.of(out.accountID).readBucketPolicy(ctx, bucket, out)
+		if out.err != nil && out.accountID == "" {
+			r.readBucketPolicyElsewhere(ctx, bucket, out)
+		}
 	case out.mustAllow:
 		out.err = errors.New("the policy of a key must allow the request too, and that is not read; give it with --resource-policy")
 	case out.accountID != "" && out.accountID != r.account:
@@ -91,6 +94,17 @@ func (r *reader) readBucketPolicy(ctx context.Context, bucket string, out *resou
 			return
 		}
 		out.policy = &policy.Named{Name: bucket, Policy: compiled}
+	}
+}
+
+// readBucketPolicyElsewhere reads the policy of a bucket that may be of one of the other accounts.
+func (r *reader) readBucketPolicyElsewhere(ctx context.Context, bucket string, out *resource) {
+	for _, other := range r.others {
+		found := &resource{}
+		if other.readBucketPolicy(ctx, bucket, found); found.accountID != "" {
+			*out = *found
+			return
+		}
 	}
 }
 
