@@ -41,6 +41,11 @@ func errInvalidIdentityToken(format string, args ...any) *wire.Error {
 	return &wire.Error{Code: "InvalidIdentityToken", Status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...)}
 }
 
+// errRejectedClaim is for a token that its issuer has signed, with a claim that cannot be taken over.
+func errRejectedClaim(format string, args ...any) *wire.Error {
+	return &wire.Error{Code: "IDPRejectedClaim", Status: http.StatusForbidden, Message: fmt.Sprintf(format, args...)}
+}
+
 func errExpiredToken(message string) *wire.Error {
 	return &wire.Error{Code: "ExpiredTokenException", Status: http.StatusBadRequest, Message: message}
 }

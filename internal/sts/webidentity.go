@@ -13,6 +13,9 @@ import (
 	"github.com/podid/podid/internal/wire"
 )
 
+// maxSubject is how long the claims of a web identity are at most, of which a session tells.
+const maxSubject = 255
+
 type webIdentityInput struct {
 	sessionInput
 	WebIdentityToken string `form:"WebIdentityToken"`
@@ -62,6 +65,9 @@ func (s *Service) AssumeRoleWithWebIdentity(ctx context.Context, call *wire.Call
 	call.Entry.Caller = provider.ARN() + " " + claims.Subject
 	tags, err := tagsOf(claims)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkClaims(claims, tags); err != nil {
 		return nil, err
 	}
 	var packed *int
@@ -182,17 +188,35 @@ func federatedKeys(claims *token.Claims, provider *identity.OIDCProvider, audien
 	return keys
 }
 
+// checkClaims refuses what a verified token says of itself and no session can have.
+func checkClaims(claims *token.Claims, tags []identity.Tag) error {
+	switch {
+	case len(claims.Subject) > maxSubject:
+		return errRejectedClaim("The sub claim of the token is longer than %d characters.", maxSubject)
+	case len(claims.AMR) > 0 && len(claims.AMR[0]) > maxSubject:
+		return errRejectedClaim("The amr claim of the token is longer than %d characters.", maxSubject)
+	case claims.SourceIdentity != "" && !identity.ValidSessionName(claims.SourceIdentity):
+		return errRejectedClaim(`The source identity of the token must satisfy regular expression pattern: [\w+=,.@-]{2,64}`)
+	}
+	for _, key := range claims.TransitiveTagKeys {
+		if identity.FindTag(tags, key) < 0 {
+			return errRejectedClaim("The transitive tag key %.128q of the token is not the key of one of its tags.", key)
+		}
+	}
+	return nil
+}
+
 func tagsOf(claims *token.Claims) ([]identity.Tag, error) {
 	tags := make([]identity.Tag, 0, len(claims.PrincipalTags))
 	for key, values := range claims.PrincipalTags {
 		if len(values) != 1 {
-			return nil, errInvalidIdentityToken("The tag %q of the token must have exactly one value.", key)
+			return nil, errRejectedClaim("The tag %q of the token must have exactly one value.", key)
 		}
 		tags = append(tags, identity.Tag{Key: key, Value: values[0]})
 	}
 	slices.SortFunc(tags, func(a, b identity.Tag) int { return strings.Compare(a.Key, b.Key) })
 	if err := identity.CheckTags(tags); err != nil {
-		return nil, errInvalidIdentityToken("The tags of the token are invalid: %v.", err)
+		return nil, errRejectedClaim("The tags of the token are invalid: %v.", err)
 	}
 	return tags, nil
 }

@@ -223,8 +223,8 @@ func TestExternalIssuer(t *testing.T) {
 		"not valid yet":                        {map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}, "InvalidIdentityToken", 400},
 		"expired":                              {map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}, "ExpiredTokenException", 400},
 		"tags that the role does not take":     {tagClaim(map[string]any{"Team": []string{"a"}}), "AccessDenied", 403},
-		"tag of two values":                    {tagClaim(map[string]any{"Team": []string{"a", "b"}}), "InvalidIdentityToken", 400},
-		"reserved tag":                         {tagClaim(map[string]any{"aws:x": []string{"a"}}), "InvalidIdentityToken", 400},
+		"tag of two values":                    {tagClaim(map[string]any{"Team": []string{"a", "b"}}), "IDPRejectedClaim", 403},
+		"reserved tag":                         {tagClaim(map[string]any{"aws:x": []string{"a"}}), "IDPRejectedClaim", 403},
 		"source identity":                      {map[string]any{"https://aws.amazon.com/source_identity": "ana"}, "AccessDenied", 403},
 	} {
 		t.Run(name, func(t *testing.T) {
