@@ -83,7 +83,8 @@ func (n *node) start() *process {
 	for _, name := range []string{"AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} {
 		env = append(env, name+"="+value(n.d.env, name))
 	}
-	p := prepare(env, nil, n.program, "server", "--cluster-name", "local", "--endpoint", n.upstream.url, "--handover-dir", n.handover)
+	p := prepare(env, nil, n.program, "server", "--cluster-name", "local", "--endpoint", n.upstream.url, "--handover-dir", n.handover,
+		"--max-requests-per-source", "1000000") // the load of a whole node comes from one pod here
 	p.cmd.Dir = "/"
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Credential: &syscall.Credential{Uid: agentUser, Gid: agentUser}, AmbientCaps: []uintptr{unix.CAP_NET_BIND_SERVICE},
