@@ -49,7 +49,7 @@ func TestRun(t *testing.T) {
 		if got.code != noCredentials {
 			t.Errorf("got %+v, want no credentials", got)
 		}
-		const note = "podid: note: the cluster local has no association for carts/orders, and that names no role, so this runs without credentials; associate one with: " +
+		const note = "podid: note: the cluster local has no association for carts/orders, and the service account names no role, so this runs without credentials; associate one with: " +
 			"aws eks create-pod-identity-association --cluster-name local --namespace carts --service-account orders --role-arn ROLE_ARN\n"
 		if diff := cmp.Diff(note, got.stderr); diff != "" {
 			t.Errorf("stderr (-want +got):\n%s", diff)

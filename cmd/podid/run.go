@@ -143,7 +143,7 @@ func (o *runOptions) noteAssociation(process *podrun.Process) {
 		}
 	}
 	account := process.ServiceAccount()
-	fmt.Fprintf(os.Stderr, "podid: note: the cluster %[1]s has no association for %[2]s/%[3]s, and that names no role, so this runs without credentials; associate one with: "+
+	fmt.Fprintf(os.Stderr, "podid: note: the cluster %[1]s has no association for %[2]s/%[3]s, and the service account names no role, so this runs without credentials; associate one with: "+
 		"aws eks create-pod-identity-association --cluster-name %[1]s --namespace %[2]s --service-account %[3]s --role-arn ROLE_ARN\n",
 		o.cluster, account.Namespace, account.Name)
 }
